@@ -1,0 +1,298 @@
+"""Where music comes from: the embedded corpus, or a folder of MIDI files. Either way a list of pieces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import platformdirs
+import symusic
+from tqdm import tqdm
+
+COMPOSERS = ("bach", "haydn", "mozart", "beethoven")
+TICKS_PER_QUARTER = 10080  # divisible by 2^5, 9, 5 and 7: every rhythm of the corpus falls on a whole tick
+DEFAULT_TEMPO = 100  # quarter notes a minute, for the many scores that print no tempo
+MAX_FILE_BYTES = 10_000_000
+MAX_TRACKS = 1_000
+MAX_QUARTERS = 20_000  # over three hours at 100 quarters a minute: a broken delta time, not music
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One work: its score in ticks, and the time signatures in order of first appearance (at least one)."""
+
+    name: str
+    composer: str
+    score: symusic.Score
+    time_signatures: tuple[str, ...]
+
+
+def load(data: str | Path = "embedded") -> list[Piece]:
+    """Pieces of the embedded corpus (``data="embedded"``) or of a folder of MIDI files, sorted by name."""
+    return embedded() if str(data) == "embedded" else folder(data)
+
+
+def fingerprint(pieces: list[Piece]) -> str:
+    """Twelve hexadecimal digits that change when any name or note of the pieces does."""
+    digest = hashlib.sha256()
+    for piece in sorted(pieces, key=lambda piece: piece.name):
+        digest.update(f"{piece.name} {piece.score.ticks_per_quarter} {piece.time_signatures}".encode())
+        for track in piece.score.tracks:
+            notes = track.notes.numpy()
+            for column in ("time", "duration", "pitch"):
+                digest.update(notes[column].tobytes())
+    return digest.hexdigest()[:12]
+
+
+def cache_folder() -> Path:
+    """``$COURSE_CACHE``, else ``cache/`` of the checkout, else the user's cache folder."""
+    if folder_name := os.environ.get("COURSE_CACHE"):
+        return Path(folder_name)
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").exists():
+        return checkout / "cache"
+    return Path(platformdirs.user_cache_dir("course_lib"))
+
+
+# ---------------------------------------------------------------- the embedded corpus
+
+
+def embedded() -> list[Piece]:
+    """Bach, Haydn, Mozart and Beethoven from the corpus inside the music21 package.
+
+    Built once into the cache (about a minute on two cores), then read in well under a second. A cache that
+    was damaged, or made by another music21, is built again. Parts are kept as tracks, ties are joined, grace
+    notes (which have no length) are left out and repeats are not played twice. Each file of the corpus keeps
+    its own licence, so none of it is committed: it comes from the package on the user's machine.
+    """
+    where = cache_folder() / f"embedded-1-music21-{version('music21')}"
+    pieces = _read_cache(where)
+    if pieces is None:
+        _build_cache(where)
+        pieces = _read_cache(where)
+    if pieces is None:
+        raise OSError(f"The corpus built in {where} cannot be read back: is the disk full or failing?")
+    return pieces
+
+
+def corpus_paths() -> list[tuple[str, Path]]:
+    """(name, path) of each distinct work of the four composers, by file name.
+
+    The corpus has some works twice, as .krn beside .mxl: the .mxl is taken. Its .rntxt files hold
+    harmonic analyses, not music.
+    """
+    from music21 import corpus
+
+    chosen: dict[str, Path] = {}
+    for composer in COMPOSERS:
+        for path in sorted(Path(found) for found in corpus.getComposer(composer)):
+            if path.suffix == ".rntxt":
+                continue
+            name = "/".join(path.with_suffix("").parts[path.parts.index(composer) :])
+            if name not in chosen or path.suffix == ".mxl":
+                chosen[name] = path
+    return sorted(chosen.items())
+
+
+def score_from_music21(stream) -> symusic.Score:
+    """A music21 score as a symusic score at 10,080 ticks a quarter: a track a part.
+
+    The stream itself is moved to sounding pitch, where its parts are written for transposing instruments.
+    """
+    score = symusic.Score(TICKS_PER_QUARTER)
+    tempos = [mark.number for mark in stream.recurse().getElementsByClass("MetronomeMark") if mark.number]
+    score.tempos.append(symusic.Tempo(0, tempos[0] if tempos else DEFAULT_TEMPO))
+    stream.toSoundingPitch(inPlace=True)
+    for offset, signature in _time_signatures(stream):
+        numerator, denominator = map(int, signature.split("/"))
+        score.time_signatures.append(symusic.TimeSignature(offset, numerator, denominator))
+    for part in stream.parts:
+        track = symusic.Track(name=str(part.partName or ""), program=0)
+        for start, length, pitch in _sounding_notes(part):
+            track.notes.append(symusic.Note(start, length, pitch, 80))
+        if track.notes:
+            score.tracks.append(track)
+    return score
+
+
+def _sounding_notes(part) -> list[list[int]]:
+    """[start, length, pitch] in ticks; ties joined here, as music21's stripTies takes longer than parsing."""
+    notes: list[list[int]] = []
+    tied: dict[int, list[int]] = {}  # pitch → the note that a tie may still lengthen
+    for element in part.flatten().notes:
+        start, length = _ticks(element.offset), _ticks(element.quarterLength)
+        if length <= 0:
+            continue
+        for member in element.notes if element.isChord else [element]:
+            pitch = member.pitch.midi
+            tie = member.tie or element.tie
+            earlier = tied.pop(pitch, None)
+            if earlier and sum(earlier[:2]) == start:  # some files mark only where a tie starts
+                note = earlier
+                note[1] += length
+            else:
+                note = [start, length, pitch]
+                notes.append(note)
+            if tie and tie.type in ("start", "continue"):
+                tied[pitch] = note
+    return notes
+
+
+def _ticks(quarters) -> int:
+    return round(quarters * TICKS_PER_QUARTER)
+
+
+def _time_signatures(stream) -> list[tuple[int, str]]:
+    found = {}
+    for signature in stream.parts[0].recurse().getElementsByClass("TimeSignature"):
+        found[_ticks(signature.getOffsetInHierarchy(stream))] = signature.ratioString
+    return sorted(found.items())
+
+
+def _convert_work(name: str, source: Path, folder: Path) -> dict | None:
+    from music21 import converter
+
+    score = score_from_music21(converter.parse(source, forceSource=True))
+    if score.note_num() == 0:
+        return None
+    midi = folder / (name.replace("/", "_") + ".mid")
+    score.dump_midi(midi)
+    return {"name": name, "file": midi.name, "sha256": hashlib.sha256(midi.read_bytes()).hexdigest()}
+
+
+def _build_cache(where: Path) -> None:
+    where.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=where.name + ".partial-", dir=where.parent))
+    try:
+        works = corpus_paths()
+        # Largest first, so that both cores finish together; spawned, since a fork of a process that runs
+        # a deep-learning library can hang.
+        works.sort(key=lambda work: -work[1].stat().st_size)
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(_convert_work, name, source, partial) for name, source in works]
+            progress = tqdm(jobs, desc="Building the embedded corpus (once)", unit="piece", mininterval=5)
+            rows = [row for job in progress if (row := job.result())]
+        kept: dict[str, dict] = {}
+        for row in sorted(rows, key=lambda row: row["name"]):
+            kept.setdefault(row["sha256"], row)  # some works stand twice under two names, note for note
+        for row in rows:
+            if row not in kept.values():
+                (partial / row["file"]).unlink()
+        (partial / "index.json").write_text(json.dumps(list(kept.values()), indent=0))
+        shutil.rmtree(where, ignore_errors=True)
+        partial.rename(where)
+    except OSError as error:
+        raise OSError(f"The corpus cache {where} could not be written ({error}): free some disk space, "
+                      "or set COURSE_CACHE to a folder that can be written.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read_cache(where: Path) -> list[Piece] | None:
+    """The cached pieces, or None where the cache is absent or differs in one byte from what was built."""
+    try:
+        pieces = []
+        for row in json.loads((where / "index.json").read_text()):
+            content = (where / row["file"]).read_bytes()
+            if hashlib.sha256(content).hexdigest() != row["sha256"]:
+                return None
+            pieces.append(_piece(row["name"], row["name"].split("/")[0], symusic.Score.from_midi(content)))
+        return pieces or None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
+# ---------------------------------------------------------------- a folder of MIDI files
+
+
+def folder(path: str | Path) -> list[Piece]:
+    """Every readable ``.mid`` or ``.midi`` file at any depth below ``path``, as pieces sorted by name.
+
+    The composer is the first folder below ``path``, or "" for a file at the top. A file that cannot be used
+    is named on stderr with its reason and counted. Raises ValueError when nothing usable is found.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise ValueError(f'There is no folder {root}: set data to a folder of MIDI files, or to "embedded".')
+    files = list(midi_files(root))
+    if not files:
+        raise ValueError(f"The folder {root} holds no .mid or .midi file at any depth: point data at one that does.")
+    pieces, skipped = [], []
+    for file in files:
+        name = file.relative_to(root)
+        try:
+            score = read_midi(file)
+        except ValueError as problem:
+            skipped.append(f"  {name}: {problem}")
+            continue
+        pieces.append(_piece(str(name.with_suffix("")), name.parts[0] if len(name.parts) > 1 else "", score))
+    if skipped:
+        print(f"Skipped {len(skipped)} of {len(files)} MIDI files in {root}:", *skipped, sep="\n", file=sys.stderr)
+    if not pieces:
+        raise ValueError(f"None of the {len(files)} MIDI files in {root} can be used; the first: {skipped[0].strip()}.")
+    return pieces
+
+
+def midi_files(root: Path) -> Iterator[Path]:
+    """Paths of the MIDI files at any depth below ``root``, in sorted order."""
+    return (path for path in sorted(root.rglob("*"))
+            if path.suffix.lower() in (".mid", ".midi") and path.is_file())
+
+
+def read_midi(path: Path) -> symusic.Score:
+    """The score of one MIDI file, in ticks. Raises ValueError with the reason why a file cannot be used."""
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"larger than {MAX_FILE_BYTES // 1_000_000} MB")
+    content = path.read_bytes()
+    _check_chunks(content)
+    try:
+        score = symusic.Score.from_midi(content)
+    except Exception as error:  # symusic raises several types, RuntimeError and ValueError among them
+        raise ValueError(f"not readable as MIDI ({str(error).splitlines()[0]})") from error
+    if score.ticks_per_quarter <= 0:
+        raise ValueError("its clock is not in ticks a quarter note")
+    if score.note_num() == 0:
+        raise ValueError("holds no notes")
+    if all(track.is_drum for track in score.tracks if track.notes):
+        raise ValueError("holds drums only")
+    if any(not 0 < tempo.qpm < 10_000 for tempo in score.tempos):
+        raise ValueError("has a tempo of zero")
+    if score.end() > MAX_QUARTERS * score.ticks_per_quarter:
+        raise ValueError(f"claims to last more than {MAX_QUARTERS:,} quarter notes")
+    return score
+
+
+def _check_chunks(content: bytes) -> None:
+    """Walk the chunks of a MIDI file: a parser may return half of a file that was cut off and say nothing."""
+    if not content:
+        raise ValueError("an empty file")
+    if content[:4] not in (b"MThd", b"RIFF"):
+        raise ValueError("not a MIDI file")
+    if content[:4] == b"RIFF":
+        return  # a MIDI file in a RIFF wrapper: left to the parser
+    if len(content) < 14:
+        raise ValueError("cut off in its header")
+    tracks = int.from_bytes(content[10:12], "big")
+    if tracks > MAX_TRACKS:
+        raise ValueError(f"declares {tracks:,} tracks, more than {MAX_TRACKS:,}")
+    position = 8 + int.from_bytes(content[4:8], "big")
+    for track in range(tracks):
+        end = position + 8 + int.from_bytes(content[position + 4 : position + 8], "big")
+        if position + 8 > len(content) or end > len(content):
+            raise ValueError(f"cut off in track {track + 1} of {tracks}")
+        position = end
+
+
+def _piece(name: str, composer: str, score: symusic.Score) -> Piece:
+    found = [f"{signature.numerator}/{signature.denominator}" for signature in score.time_signatures]
+    return Piece(name, composer, score, tuple(dict.fromkeys(found)) or ("4/4",))  # 4/4 is MIDI's own default
