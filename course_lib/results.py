@@ -30,6 +30,7 @@ import symusic
 
 from course_lib import sources
 
+PROFILES = ("quick", "paper")
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where there is one
 
 
@@ -58,7 +59,7 @@ class Claim:
 
 
 class Verdict(NamedTuple):
-    """A verdict, the mean over seeds, its 95 % interval (None for one seed), and the reason where one is due."""
+    """A verdict, the mean over seeds, its 95 % interval (None for one seed), and a reason where needed."""
 
     verdict: str
     mean: float | None
@@ -99,7 +100,7 @@ class Run:
         self._result["data_fingerprint"] = pieces if isinstance(pieces, str) else sources.fingerprint(pieces)
 
     def note(self, name: str, value: Any) -> None:
-        """Record a figure (number, text, list or dict) under ``measures``; ValueError if JSON cannot hold it."""
+        """Record a number, text, list or dict under ``measures``; ValueError: what JSON cannot hold."""
         self._result["measures"][name] = _plain(value, name)
 
     def comparison(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -107,7 +108,7 @@ class Run:
         self._result["comparison"] = _plain(rows, "comparison")
 
     def music(self, name: str, score: symusic.Score, caption: str) -> Path:
-        """Save a score as ``name.mid`` and, given a sound library, ``name.ogg``; return the path without suffix.
+        """Save ``name.mid`` and, given a sound library, ``name.ogg``; return the path without suffix.
 
         ``caption``: one sentence that says what is heard. ValueError: a name that cannot name files.
         """
@@ -122,9 +123,9 @@ class Run:
         return self.folder / name
 
     def claim(self, id: str, value: float, detail: Any = None) -> None:
-        """Record the scalar that the rule of claim ``id`` reads, and what it was made of. Not in a smoke run.
+        """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.
 
-        NaN or infinity says that the run diverged. ValueError: an unknown id, or a value that is not one number.
+        NaN or infinity says that the run diverged. ValueError: an unknown id, or a value not one number.
         """
         if id not in claims():
             raise ValueError(f"Claim {id!r} is not in claims.toml, which has {', '.join(claims())}.")
@@ -147,7 +148,7 @@ class Run:
             os.replace(temporary, path)
         except OSError as error:
             problem = f"The result could not be written to {path} ({error.strerror or error})"
-            raise ValueError(f"{problem}: free some space or choose another folder, and run again.") from error
+            raise ValueError(f"{problem}: free some space or choose another folder.") from error
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -160,8 +161,8 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
     An earlier ``result.json`` of that folder goes, so that a run that stops half-way does not look finished.
     ValueError: an unknown profile, a seed that is no seed, or a folder that cannot be written.
     """
-    if profile not in ("quick", "paper"):
-        raise ValueError(f"Profile {profile!r} is unknown: use 'quick' or 'paper'.")
+    if profile not in PROFILES:
+        raise ValueError(f"Profile {profile!r} is unknown: use {' or '.join(PROFILES)}.")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Seed {seed!r} must be a whole number from 0 to {2**32 - 1}.")
     base = ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()
@@ -198,7 +199,7 @@ def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick"
     """Judge a claim from its scalars, one a seed, all measured in one profile.
 
     One scalar is judged by its side of the line, several by the 95 % Student t interval of their mean: wholly
-    on one side, or inconclusive. None, NaN and infinity mark a run that diverged, which leaves it inconclusive.
+    on one side, or inconclusive, as it is when a run diverged (None, NaN or infinity).
     """
     if not values:
         return Verdict("not run", None, None, None, "no run has measured it")
@@ -247,8 +248,8 @@ def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         fields = ("id", "paper", "notebook", "claim", "published", "measure", "rule", "why")
         row = {field: getattr(claim, field) for field in fields}
         row |= {"measured": judged.mean, "low": judged.low, "high": judged.high, "runs": len(runs)}
-        row |= {"profile": profile if runs else "", "device": ", ".join(sorted({run["device"] for run in runs}))}
         row |= {"verdict": judged.verdict, "reason": "; ".join(filter(None, [judged.reason, _mixed(runs)]))}
+        row |= {"profile": profile if runs else "", "device": ", ".join(sorted({r["device"] for r in runs}))}
         rows.append(row | {"links": [run["folder"] for run in runs]})
     return rows
 
@@ -264,27 +265,23 @@ def _mixed(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _check(result: dict[str, Any]) -> None:
     """Raise unless a decoded result has every key of the format, and claims whose values are numbers."""
-    keys = "notebook status smoke parameters backend device versions git_commit data_fingerprint started seconds"
-    for key in f"{keys} peak_memory_mib measures comparison music claims".split():
+    keys = "notebook status smoke parameters backend device versions git_commit data_fingerprint started"
+    for key in f"{keys} seconds peak_memory_mib measures comparison music claims".split():
         result[key]
     result["parameters"]["profile"], result["parameters"]["seed"]
     for claim in result["claims"]:
-        claim["id"], math.isfinite(claim["value"] or 0)
+        claim["id"], claim["value"] is None or math.isfinite(claim["value"])
 
 
 def _plain(value: Any, where: str) -> Any:
-    """The value in JSON's own types; NumPy numbers and arrays are unpacked, NaN and infinity become None."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
-        return value
-    raise ValueError(f"{where} is of type {type(value).__name__}: record numbers, text, lists or dicts.")
+    """The value as JSON gives it back: NumPy numbers and arrays unpacked, NaN and infinity as None."""
+    try:
+        text = json.dumps(value, default=lambda array: array.tolist())
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{where} cannot be recorded ({error}): use numbers, text, lists or dicts."
+        ) from error
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def _provenance() -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""Profiles, and training that prints a line an epoch, keeps a checkpoint and continues where it was killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+
+PROFILES = ("quick", "paper")
+
+
+class Settings(SimpleNamespace):
+    """The values of the chosen profile as attributes; shown in a notebook as a table of both profiles."""
+
+    def __init__(self, profile: str, pairs: dict[str, tuple]):
+        super().__init__(**{name: pair[PROFILES.index(profile)] for name, pair in pairs.items()})
+        self._profile, self._pairs = profile, pairs
+
+    def _repr_markdown_(self) -> str:
+        titles = [f"**{name}** (this run)" if name == self._profile else name for name in PROFILES]
+        rows = [f"| {name} | {quick} | {paper} |" for name, (quick, paper) in self._pairs.items()]
+        return "\n".join([f"| setting | {titles[0]} | {titles[1]} |", "|---|---|---|", *rows])
+
+
+def settings(profile: str, **pairs: tuple) -> Settings:
+    """Choose between two values for each name: ``epochs=(8, 200)`` is 8 in ``quick`` and 200 in ``paper``.
+
+    Raises ValueError for an unknown profile.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f'There is no profile "{profile}": choose "quick" or "paper".')
+    return Settings(profile, pairs)
+
+
+def smoke() -> bool:
+    """True under ``COURSE_SMOKE=1``, where a notebook only shows that it runs."""
+    return os.environ.get("COURSE_SMOKE") == "1"
+
+
+def fit(
+    model: keras.Model,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    *,
+    epochs: int,
+    folder: Path,
+    seed: int,
+    batch_size: int = 128,
+    held_out: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> dict[str, list[float]]:
+    """Train a compiled model and return its history: one list a figure, one entry an epoch.
+
+    Each epoch is shuffled by ``(seed, epoch)``, evaluated on every named ``(inputs, targets)`` pair of
+    ``held_out``, printed as one line, and saved in ``folder`` with the optimizer's state. Called again with the same model, data, seed and batch size, training continues
+    after the last saved epoch and ends at the same loss as if it had never stopped; with anything changed it
+    starts anew. History names are ``loss``, the model's metrics, the same behind ``"<held-out name> "``,
+    and ``seconds`` (of training alone). Raises FloatingPointError when the loss stops being a number.
+    """
+    held_out = held_out or {}
+    if smoke():
+        epochs, inputs, targets = 1, inputs[: 2 * batch_size], targets[: 2 * batch_size]
+        held_out = {name: (x[:batch_size], y[:batch_size]) for name, (x, y) in held_out.items()}
+        print(f"COURSE_SMOKE=1: training is cut to 2 batches of {batch_size}, and means nothing.")
+    key = _key(model, inputs, targets, batch_size, seed)
+    history = _restore(model, folder, key)
+    done = len(history.get("loss", []))
+    if done:
+        print(f"continuing after epoch {min(done, epochs)} of {epochs}, saved in {folder.name}/")
+    for epoch in range(done, epochs):
+        started = time.perf_counter()
+        order = np.random.default_rng([seed, epoch]).permutation(len(inputs))
+        _reseed_dropout(model, seed, epoch)
+        trained = model.fit(inputs[order], targets[order], batch_size=batch_size, shuffle=False, verbose=0)
+        figures = {name: values[0] for name, values in trained.history.items()}
+        figures["seconds"] = time.perf_counter() - started
+        if not math.isfinite(figures["loss"]):
+            raise FloatingPointError(
+                f"The loss became {figures['loss']} in epoch {epoch + 1}: try a lower learning rate, "
+                "or clip the gradients (clipnorm=1 in the optimizer)."
+            )
+        for name, (x, y) in held_out.items():
+            scores = model.evaluate(x, y, batch_size=1024, verbose=0, return_dict=True)
+            figures |= {f"{name} {figure}": value for figure, value in scores.items()}
+        for name, value in figures.items():
+            history.setdefault(name, []).append(float(value))
+        _save(model, folder, key, history)
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name != "seconds")
+        print(f"epoch {epoch + 1}/{epochs}  {shown}  {figures['seconds']:.1f} s", flush=True)
+    return history
+
+
+def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Give dropout a random state that depends on the epoch alone: checkpoints do not keep that state."""
+    weights = {id(variable) for variable in model.weights}
+    states = [variable for variable in model.variables if id(variable) not in weights]
+    for index, state in enumerate(states):
+        state.assign(np.random.default_rng([seed, epoch, index]).integers(0, 2**31, state.shape))
+
+
+def _key(model: keras.Model, *rest) -> str:
+    """A fingerprint of everything that decides how training goes on from a checkpoint, but for the epochs.
+
+    Names are left out: Keras counts them up each time a model or an optimizer is built in one process.
+    """
+    parts = [[type(part).__name__, {**part.get_config(), "name": ""}] for part in [*model.layers, model.optimizer]]
+    digest = hashlib.sha256(repr(parts).encode())
+    for part in rest:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def _save(model: keras.Model, folder: Path, key: str, history: dict) -> None:
+    """Weights first, then the state file that names them: a kill in between leaves the last epoch valid."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"epoch_{len(history['loss']):04}.weights.h5"
+    model.save_weights(weights)
+    partial = folder / "state.json.partial"
+    partial.write_text(json.dumps({"key": key, "weights": weights.name, "history": history}))
+    partial.replace(folder / "state.json")
+    for older in folder.glob("epoch_*.weights.h5"):
+        if older != weights:
+            older.unlink()
+
+
+def _restore(model: keras.Model, folder: Path, key: str) -> dict[str, list[float]]:
+    """The history of a checkpoint that fits, its weights loaded; {} where there is none."""
+    try:
+        state = json.loads((folder / "state.json").read_text())
+        if state["key"] != key:
+            return {}
+        model.optimizer.build(model.trainable_variables)  # so that its state has somewhere to go
+        model.load_weights(folder / state["weights"])
+        return state["history"]
+    except (OSError, ValueError, KeyError):
+        return {}
