@@ -1,20 +1,21 @@
-"""Scores as numbers a network can learn, and back again: the `notes` and `frames` encodings.
+"""Scores as what a network can learn, and back: the ``notes`` and ``frames`` encodings.
 
-`notes` is a sequence of class strings, one for each onset of the merged score (voorhis-allen, tham-kim and
-mischler). One sounding pitch is named as music21 spells its MIDI number ("C#4", "E-3"). Two or more different
-pitches are their pitch classes in normal order ("0.4.7"; an octave alone is "0"). With durations, "_" and
-music21's duration type of the shortest note follow ("0.4.7_quarter"). Lost on purpose: rests, dots and
-triplets, velocities, how a chord is laid out, and which track a note came from.
+``notes`` is a sequence of classes, one for each moment at which notes of the merged score begin (voorhis-allen,
+tham-kim, mischler). One pitch is named as music21 spells its MIDI number: ``C#4``, ``E-3``. Two or more
+different pitches are their pitch classes in normal order: ``0.4.7``, and ``0`` for an octave. With durations,
+``_`` and music21's duration type of the shortest note follow: ``0.4.7_quarter``. Lost: rests, dots, tuplets,
+how a chord is laid out, the longer notes of a group, velocities and tracks.
 
-`frames` is a bool array (time, 128), one row a grid step, True while a pitch sounds (morris-leou). Lost on
-purpose: anything finer than a step, velocities, tracks, and whether a pitch was struck again or held.
+``frames`` is a bool array (time, 128), one row a grid step, True while a pitch sounds (morris-leou). Lost: what
+is finer than a step, whether a pitch was struck again or held on, velocities, tracks, silence at the end.
 
-A beat is a quarter note, drums are left out, and notes without length (grace notes) are skipped.
+A beat is a quarter note throughout. Drum tracks and notes without a length (grace notes) are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -22,86 +23,271 @@ import numpy as np
 import symusic
 
 if TYPE_CHECKING:
-    import music21
+    from music21.stream import Stream
 
-PITCH_NAMES = tuple(
-    f"{letter}{octave}"
-    for octave in range(-1, 10)
-    for letter in ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
-)[:128]
-
-GRID_DIVISORS = (8, 6)  # onsets and durations of `notes` are multiples of 1/8 or 1/6 of a quarter note
-PARTS = 24  # a quarter note in the smallest parts that both divisors share
+GRID_DIVISORS = (8, 6)  # onsets and durations of notes are multiples of 1/8 or 1/6 of a quarter note
+PARTS = 24  # in a quarter note: the whole number of parts in which both divisors can be counted
 GRID = np.unique([part for divisor in GRID_DIVISORS for part in range(0, PARTS + 1, PARTS // divisor)])
-SHORTEST, LONGEST = int(GRID[1]), 64 * PARTS  # music21 names no duration beyond 64 quarter notes
+SHORTEST, LONGEST = int(GRID[1]), 64 * PARTS  # music21 has no name for longer than 64 quarter notes
 
-TYPE_QUARTERS = {  # the length each duration type decodes to; "complex" is any length of several tied notes
-    "32nd": 0.125, "16th": 0.25, "eighth": 0.5, "quarter": 1.0, "half": 2.0, "whole": 4.0, "breve": 8.0,
-    "longa": 16.0, "maxima": 32.0, "duplex-maxima": 64.0, "complex": 2.5,
-}
-TICKS_PER_QUARTER = 480
-STEP_TICKS = 120  # of the scores that frames_to_score makes
+PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
+PITCH_NAMES = tuple(f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in range(128))
+DURATION_TYPES = (
+    "32nd", "16th", "eighth", "quarter", "half", "whole", "breve", "longa", "maxima", "duplex-maxima"
+)
+QUARTERS = {name: 2**power / 8 for power, name in enumerate(DURATION_TYPES)}  # the length a type decodes to
+QUARTERS["complex"] = 1.25  # stands for any length that takes tied notes; the commonest in piano music
+
+TICKS_PER_QUARTER = 480  # of the scores made from notes
+STEP_TICKS = 120  # of the scores made from frames
 
 
 # ---------------------------------------------------------------- notes
 
 
 def notes(score: symusic.Score, durations: bool = True) -> list[str]:
-    """Classes of a score in ticks, in order of onset: the fast path, straight from symusic's arrays.
+    """Classes of a score in ticks, in order of onset: the fast path.
 
     Onsets and durations go to the nearest multiple of 1/8 or 1/6 of a quarter note, halfway up; durations are
-    at least 1/8 and at most 64 quarter notes. Notes whose onsets meet on this grid are one group.
-
-    Gives the classes of :func:`notes_music21` on the same music. What MIDI does not carry changes no class:
-    enharmonic spelling is already dropped by the class names. Where the reference reads a MIDI file, music21's
-    own reader first ...
+    at least 1/8 and at most 64 quarter notes. Notes with the same onset on that grid form one class. The
+    classes are those of :func:`notes_music21` on the same music.
     """
-    start, length, pitch = _note_columns(score)
+    start, length, pitch = _sounding(score)
     if not len(start):
         return []
     onset = _on_grid(start * PARTS / score.ticks_per_quarter)
-    order = np.argsort(onset, kind="stable")
-    onset, length, pitch = onset[order], length[order], pitch[order]
-    first = np.flatnonzero(np.diff(onset, prepend=-1))  # where each group begins
+    duration = _duration(length * PARTS / score.ticks_per_quarter) if durations else np.zeros_like(onset)
+    order = np.argsort(onset)
+    onset, duration, pitch = onset[order], duration[order], pitch[order]
+    first = np.flatnonzero(np.diff(onset, prepend=-1))  # of each group
     lowest, highest = np.minimum.reduceat(pitch, first), np.maximum.reduceat(pitch, first)
-    pitch_classes = np.bitwise_or.reduceat(1 << pitch % 12, first)
-    sounds = np.where(lowest == highest, lowest, 128 + pitch_classes)
-    shortest = np.minimum.reduceat(length, first) * PARTS / score.ticks_per_quarter
-    kinds = _duration(shortest) if durations else np.zeros_like(sounds)
-    groups, where = np.unique(sounds * (LONGEST + 1) + kinds, return_inverse=True)
-    names = [_class_name(*divmod(int(group), LONGEST + 1)) for group in groups]
-    return [names[i] for i in where]
+    pitch_classes = np.bitwise_or.reduceat(1 << pitch % 12, first)  # as a set of twelve bits
+    sound = np.where(lowest == highest, lowest, 128 + pitch_classes)
+    shortest = np.minimum.reduceat(duration, first)
+    return [_class(*group) for group in zip(sound.tolist(), shortest.tolist(), strict=True)]
 
 
-def _note_columns(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start and length in ticks and pitch of every note with a length, from all tracks but drums, as int64."""
-    columns = [track.notes.numpy() for track in score.tracks if not track.is_drum]
-    if not columns:
-        return (np.zeros(0, np.int64),) * 3
-    start, length, pitch = (
-        np.concatenate([column[name] for column in columns]).astype(np.int64)
-        for name in ("time", "duration", "pitch")
-    )
-    sounding = length > 0
-    return start[sounding], length[sounding], pitch[sounding]
+def notes_music21(stream: Stream, durations: bool = True) -> list[str]:
+    """Classes of a music21 stream, in order of onset: the reference, some thousand times slower.
+
+    Rounds as :func:`notes` does; pitch names, normal orders and duration types are music21's own. Pitches are
+    taken as written: call ``stream.toSoundingPitch()`` first for transposing instruments. Ties are joined pitch
+    by pitch (``Stream.stripTies`` misses the tie of one note in a chord, and ties between voices). Enharmonic
+    spelling, which MIDI does not carry, is dropped by the names.
+
+    Read a MIDI file with ``music21.converter.parse(path, quantizePost=False)``. On the same file, the classes
+    differ from those of :func:`notes` where music21's reader changes the music: it gives notes of one track
+    that begin less than 1/16 of a quarter note apart, and end at most that far apart, one onset and one length;
+    and a note held over several bars can make a bar too long, which delays what follows in that part.
+    """
+    from music21 import chord, duration, pitch
+
+    joined = _joined_music21(stream)
+    onsets = _on_grid(np.array([float(start * PARTS) for start, _, _ in joined]))
+    lengths = _duration(np.array([float(length * PARTS) for _, length, _ in joined]))
+    groups: dict[int, list[tuple[int, int]]] = {}
+    for onset, length, (_, _, midi) in zip(onsets.tolist(), lengths.tolist(), joined, strict=True):
+        groups.setdefault(onset, []).append((length, midi))
+    classes = []
+    for _, group in sorted(groups.items()):
+        pitches = [pitch.Pitch(midi=midi) for midi in sorted({midi for _, midi in group})]
+        single = len(pitches) == 1
+        name = pitches[0].nameWithOctave if single else ".".join(map(str, chord.Chord(pitches).normalOrder))
+        kind = duration.Duration(Fraction(min(group)[0], PARTS)).type
+        classes.append(f"{name}_{kind}" if durations else name)
+    return classes
+
+
+def notes_to_score(classes: Iterable[str], tempo: float = 120, step: float = 0.5) -> symusic.Score:
+    """A one-track piano score with the classes one after another; ``notes`` of it gives the classes again.
+
+    A chord is laid upward in closed position from octave 4, an octave as two notes. A class lasts the undotted
+    length of its type ("complex": 1.25 quarter notes), or ``step`` quarter notes if it has no type. Raises
+    ValueError for a class that ``notes`` cannot give, and for a step below 1/8.
+    """
+    groups = [_decode(name, step) for name in classes]
+    sizes = [len(pitches) for pitches, _ in groups]
+    length = np.array([round(quarters * TICKS_PER_QUARTER) for _, quarters in groups], np.int64)
+    pitch = np.array([midi for pitches, _ in groups for midi in pitches], np.int64)
+    start = np.cumsum(length) - length
+    return _score(TICKS_PER_QUARTER, tempo, np.repeat(start, sizes), np.repeat(length, sizes), pitch)
+
+
+def notes_to_music21(classes: Iterable[str], step: float = 0.5) -> Stream:
+    """What :func:`notes_to_score` gives, as a music21 stream: for music21's MIDI writer, as in the papers."""
+    from music21 import chord, note, pitch, stream
+
+    result: Stream = stream.Stream()
+    for name in classes:
+        midis, quarters = _decode(name, step)
+        pitches = [pitch.Pitch(midi=midi) for midi in midis]
+        element = note.Note(pitches[0]) if len(pitches) == 1 else chord.Chord(pitches)
+        element.quarterLength = quarters
+        result.append(element)
+    return result
+
+
+def normal_order(pitch_classes: Iterable[int]) -> list[int]:
+    """The most compact ordering, counted upward, of a set of pitch classes from 0 to 11.
+
+    The smallest span from first to last wins, then the smallest intervals above the first, nearest one first,
+    then the lowest first pitch class (Forte, The Structure of Atonal Music, 1973; music21's normalOrder).
+    """
+    ordered = sorted(set(pitch_classes))
+    rotations = [ordered[first:] + ordered[:first] for first in range(len(ordered))]
+    intervals = [[(pitch_class - rotation[0]) % 12 for pitch_class in rotation] for rotation in rotations]
+    best = min(range(len(ordered)), key=lambda rotation: (intervals[rotation][-1], intervals[rotation]))
+    return rotations[best]
+
+
+def duration_type(length: int) -> str:
+    """music21's duration type of a length on the grid, in 24ths of a quarter note from 3 to 64 × 24."""
+    eighths, sixth = divmod(length, PARTS // 8)
+    if sixth:  # a multiple of 1/6 alone is one tuplet, named after the next longer note value
+        return DURATION_TYPES[eighths.bit_length()]
+    ones = f"{eighths:b}".rstrip("0")  # a note value with up to four dots is a run of binary ones
+    return "complex" if "0" in ones or len(ones) > 5 else DURATION_TYPES[eighths.bit_length() - 1]
+
+
+@cache
+def _class(sound: int, duration: int) -> str:
+    """Of a MIDI pitch, or 128 + a set of pitch classes as twelve bits; the duration in 24ths, or 0 for none."""
+    if sound < 128:
+        name = PITCH_NAMES[sound]
+    else:
+        name = ".".join(map(str, normal_order(bit for bit in range(12) if sound - 128 >> bit & 1)))
+    return f"{name}_{duration_type(duration)}" if duration else name
+
+
+@cache
+def _pitches() -> dict[str, list[int]]:
+    """The MIDI pitches that each class without duration decodes to."""
+    pitches = {name: [pitch] for pitch, name in enumerate(PITCH_NAMES)}
+    for bits in range(1, 2**12):
+        name = _class(128 + bits, 0)
+        first, *others = map(int, name.split("."))
+        pitches[name] = [60 + first] + [60 + first + (other - first) % 12 for other in others or [first + 12]]
+    return pitches
+
+
+def _decode(name: str, step: float) -> tuple[list[int], float]:
+    """MIDI pitches, and a length in quarter notes."""
+    if step < SHORTEST / PARTS:
+        raise ValueError(f"step is {step} quarter notes, too short to tell notes apart: give at least 0.125.")
+    sound, typed, kind = name.partition("_")
+    if sound not in _pitches():
+        raise ValueError(f'The class "{name}" holds neither a pitch such as C#4 nor pitch classes in normal '
+                         "order such as 0.4.7: give classes that the notes encoding made.")
+    if typed and kind not in QUARTERS:
+        raise ValueError(f'The class "{name}" has an unknown duration type: give one of {", ".join(QUARTERS)}.')
+    return _pitches()[sound], QUARTERS[kind] if typed else step
 
 
 def _on_grid(parts: np.ndarray) -> np.ndarray:
-    """The nearest grid point of each time in 24ths of a quarter note; halfway goes up."""
+    """The nearest grid point to each time in 24ths of a quarter note; halfway goes up."""
     beat, rest = np.divmod(parts, PARTS)
-    return (beat * PARTS).astype(np.int64) + GRID[np.searchsorted((GRID[1:] + GRID[:-1]) / 2, rest, side="right")]
+    nearest = GRID[np.searchsorted((GRID[1:] + GRID[:-1]) / 2, rest, side="right")]
+    return beat.astype(np.int64) * PARTS + nearest
 
 
 def _duration(parts: np.ndarray) -> np.ndarray:
     return np.clip(_on_grid(parts), SHORTEST, LONGEST)
 
 
-@cache
-def _class_name(sound: int, duration: int) -> str:
-    """Class of one MIDI pitch (below 128) or of 128 + a bit mask of pitch classes; duration in 24ths, or 0."""
-    if sound < 128:
-        name = PITCH_NAMES[sound]
-    else:
-        name = ".".join(map(str, normal_order(pc for pc in range(12) if sound - 128 >> pc & 1)))
-    return f"{name}_{duration_type(duration)}" if duration else name
+def _joined_music21(stream: Stream) -> list[list]:
+    """[start, length, MIDI pitch] of each note, ties joined within each part; times in quarters, as Fractions."""
+    joined: list[list] = []
+    for part in list(stream.getElementsByClass("Part")) or [stream]:
+        tied: dict[int, list] = {}  # pitch → the note that a tie may still lengthen
+        for element in part.flatten().notes:
+            if not element.quarterLength or not element.pitches:  # a grace note, or percussion
+                continue
+            start, length = Fraction(element.offset), Fraction(element.quarterLength)
+            for note in element.notes if element.isChord else [element]:
+                row = tied.pop(note.pitch.midi, None)
+                if row is None or row[0] + row[1] != start:
+                    row = [start, Fraction(0), note.pitch.midi]
+                    joined.append(row)
+                row[1] += length
+                tie = note.tie or element.tie
+                if tie is not None and tie.type in ("start", "continue"):
+                    tied[note.pitch.midi] = row
+    return joined
 
+
+# ---------------------------------------------------------------- frames
+
+
+def frames(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
+    """bool (time, 128) of a score in ticks: True while a pitch sounds; (0, 128) if none does.
+
+    A note sounds from its start to its end, both at the nearest step (halfway up), and for one step at least.
+    """
+    first, last, pitch = _steps(score, steps_per_beat)
+    lengths = last - first
+    roll = np.zeros((last.max(initial=0), 128), bool)
+    step = np.arange(lengths.sum()) + np.repeat(first - (np.cumsum(lengths) - lengths), lengths)
+    roll[step, np.repeat(pitch, lengths)] = True
+    return roll
+
+
+def onsets(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
+    """bool, of the shape of ``frames``: True where a note begins."""
+    first, last, pitch = _steps(score, steps_per_beat)
+    roll = np.zeros((last.max(initial=0), 128), bool)
+    roll[first, pitch] = True
+    return roll
+
+
+def frames_to_score(
+    roll: np.ndarray, steps_per_beat: int = 4, tempo: float = 120, velocity: int = 80, program: int = 0
+) -> symusic.Score:
+    """A one-track score from bool (time, 128): each unbroken run of a pitch becomes one held note.
+
+    ``frames`` of it gives the roll again, less silent rows at the end. Raises ValueError for another shape.
+    """
+    roll = np.asarray(roll, bool)
+    if roll.ndim != 2 or roll.shape[1] != 128:
+        raise ValueError(f"The roll has shape {roll.shape}: give a bool array of shape (time, 128).")
+    change = np.diff(np.pad(roll, ((1, 1), (0, 0))).astype(np.int8), axis=0).T
+    pitch, first = np.nonzero(change == 1)
+    _, last = np.nonzero(change == -1)  # in the same order: by pitch, then time
+    order = np.lexsort((pitch, first))
+    start, length, pitch = first[order] * STEP_TICKS, (last - first)[order] * STEP_TICKS, pitch[order]
+    return _score(steps_per_beat * STEP_TICKS, tempo, start, length, pitch, velocity, program)
+
+
+def _steps(score: symusic.Score, steps_per_beat: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First step, the step after the last, and pitch of each note."""
+    start, length, pitch = _sounding(score)
+    quarter = score.ticks_per_quarter
+    first = (2 * start * steps_per_beat + quarter) // (2 * quarter)  # rounds in whole numbers, halfway up
+    last = (2 * (start + length) * steps_per_beat + quarter) // (2 * quarter)
+    return first, np.maximum(first + 1, last), pitch
+
+
+# ---------------------------------------------------------------- scores
+
+
+def _sounding(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start and length in ticks, and pitch, of every note that has a length, drums apart; int64."""
+    columns = [track.notes.numpy() for track in score.tracks if not track.is_drum]
+    start, length, pitch = (
+        np.concatenate([np.zeros(0, np.int64)] + [column[name] for column in columns])
+        for name in ("time", "duration", "pitch")
+    )
+    sounding = length > 0
+    return start[sounding], length[sounding], pitch[sounding]
+
+
+def _score(
+    ticks_per_quarter: int, tempo: float, start: np.ndarray, length: np.ndarray, pitch: np.ndarray,
+    velocity: int = 80, program: int = 0,
+) -> symusic.Score:
+    times, pitches = (start.astype(np.int32), length.astype(np.int32)), pitch.astype(np.int8)
+    track = symusic.Track(program=program)
+    track.notes = symusic.Note.from_numpy(*times, pitches, np.full(len(pitch), velocity, np.int8))
+    score = symusic.Score(ticks_per_quarter)
+    score.tempos.append(symusic.Tempo(0, tempo))
+    score.tracks.append(track)
+    return score

@@ -7,9 +7,10 @@ every measure is nan except `empty_bar_rate` (1) and `notes_per_step` (0); of a 
 
 The definitions are those of MuseGAN (Dong et al. 2018), pypianoroll and muspy where these are sound. Not
 followed, because faulty: pypianoroll 1.0.4's `empty_beat_rate` (the share of beats that are *not* empty),
-`qualified_note_rate` (pairs the start of one pitch with the end of another), `in_scale_rate` and
-`n_pitch_classes_used` (they, like MuseGAN's code, add up neighbouring pitches instead of octaves); and muspy
-0.5's count of bars (one too many after music that ends on a bar line).
+`qualified_note_rate` (fails on bool, and pairs the start of one pitch with the end of another),
+`in_scale_rate` and `n_pitch_classes_used` (like MuseGAN's code, they add up neighbouring pitches instead of
+octaves); and muspy 0.5's bars (one too many after music that ends on a bar line; and a bar counts as sounding
+if a note ends as it begins).
 """
 
 import math
@@ -240,7 +241,7 @@ def _copied_runs(
     grams = text.copy()  # one number for the run that begins at each of these; equal runs, equal numbers
     for length in range(len(text)):
         trained = alive >= first_trained
-        stands = np.zeros((2, grams.max(initial=0) + 1), bool)  # row 0: in a generated sequence, 1: in training
+        stands = np.zeros((2, grams.max(initial=0) + 1), bool)  # 0: in generated sequences, 1: in training
         stands[trained.astype(int), grams] = True
         keep = (stands[0] & stands[1])[grams]
         alive, grams = alive[keep], grams[keep]

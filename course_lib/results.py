@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import symusic
 
-from course_lib import sources
+from course_lib import listen, sources
 
 PROFILES = ("quick", "paper")
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where there is one
@@ -90,7 +90,7 @@ class Run:
             "smoke": self.smoke,
             "parameters": _plain(parameters, "parameters"),
             "data_fingerprint": None,
-            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "started": datetime.now(UTC).isoformat(),
             "measures": {},
             "comparison": [],
         }
@@ -112,8 +112,6 @@ class Run:
 
         ``caption``: one sentence that says what is heard. ValueError: a name that cannot name files.
         """
-        from course_lib import listen  # the sound libraries wait until there is something to hear
-
         if not re.fullmatch(r"[\w-]+", name):
             raise ValueError(f"Music name {name!r} names its files: use letters, digits, '_' and '-' only.")
         midi, ogg = listen.save(score, self.folder / name)
@@ -133,8 +131,9 @@ class Run:
             number = float(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"Claim {id!r} needs one number, not {value!r}.") from error
+        entry = {"id": id, "value": _plain(number, id), "detail": _plain(detail, id)}
         if not self.smoke:
-            self._claims[id] = {"id": id, "value": _plain(number, id), "detail": _plain(detail, id)}
+            self._claims[id] = entry
 
     def finish(self) -> Path:
         """Write ``result.json`` in one step and return its path; ValueError if the disk refuses it."""
@@ -258,7 +257,7 @@ def _mixed(runs: Sequence[Mapping[str, Any]]) -> str:
     """What but the seed differs between runs whose values are averaged."""
     names = {name for run in runs for name in run["parameters"]} - {"seed", "data"}
     seen = {name: {json.dumps(run["parameters"].get(name)) for run in runs} for name in sorted(names)}
-    seen["data"] = {run["data_fingerprint"] for run in runs}
+    seen["data"] = {run["data_fingerprint"] or run["parameters"].get("data") for run in runs}
     mixed = ", ".join(name for name, kinds in seen.items() if len(kinds) > 1)
     return mixed and f"the runs averaged differ in {mixed}"
 
@@ -278,9 +277,7 @@ def _plain(value: Any, where: str) -> Any:
     try:
         text = json.dumps(value, default=lambda array: array.tolist())
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{where} cannot be recorded ({error}): use numbers, text, lists or dicts."
-        ) from error
+        raise ValueError(f"{where} cannot be recorded: use numbers, text, lists or dicts of them.") from error
     return json.loads(text, parse_constant=lambda _: None)
 
 
@@ -289,9 +286,11 @@ def _provenance() -> dict[str, Any]:
     keras = sys.modules.get("keras")
     backend = keras.config.backend() if keras else None
     versions = {"python": platform.python_version()}
-    for package in filter(None, ("keras", backend, "numpy", "music21", "symusic")):
+    for package in ("keras", "numpy", "music21", "symusic"):
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
+    if backend in sys.modules:  # its distribution may have another name, such as tensorflow-cpu
+        versions[backend] = sys.modules[backend].__version__
     try:
         import resource
 

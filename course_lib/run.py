@@ -237,6 +237,7 @@ def execute(job: Job) -> str | None:
             stdout_file=_Passed(sys.stdout),
             stderr_file=_Passed(sys.stderr),
             cwd=job.notebook.parent,
+            extra_arguments=["--log-level=50"],  # a kernel's own log is not for readers
         )
         if executed.metadata.papermill.exception:  # papermill takes sys.exit() for a good end
             error = "SystemExit: the notebook stopped before its last cell"
@@ -574,6 +575,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
     except OSError as error:
         place, reason = error.filename or "The output folder", error.strerror or error
         print(f"{place} cannot be written ({reason}): make room or choose another --out.", file=sys.stderr)
