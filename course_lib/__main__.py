@@ -1,10 +1,12 @@
 """``python -m course_lib``: see ``course_lib.run``."""
 
 import sys
+import warnings
 
 try:
     from course_lib.run import main
 except ModuleNotFoundError as error:
     sys.exit(f"!!  {error.name} is not installed: run `pip install -r requirements.txt`.")
 
+warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # without a line of our source
 sys.exit(main())

@@ -57,8 +57,8 @@ class Vocabulary:
 def windows(song: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Every window of one song and the note after it.
 
-    ``(notes,)`` gives inputs ``(notes - length, length)`` and targets ``(notes - length,)``; neighbours overlap
-    in all but one note. A song no longer than a window gives none.
+    ``(notes,)`` gives inputs ``(notes - length, length)`` and targets ``(notes - length,)``; neighbours
+    overlap in all but one note. A song no longer than a window gives none.
     """
     if len(song) <= length:
         return np.empty((0, length), song.dtype), np.empty(0, song.dtype)

@@ -10,6 +10,7 @@ import symusic
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 7, 2.6  # inches
 COLOURS = matplotlib.colormaps["cividis"]  # reads the same with and without colour vision
@@ -30,13 +31,16 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
         axes.add_collection(LineCollection(lines, linewidths=2.5, colors=[colour]))
         lowest, highest = min(lowest, pitch.min()), max(highest, pitch.max())
         end = max(end, stop.max())
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 4, 8], integer=True))
     axes.set(xlim=(0, min(end, beats or end)), ylim=(lowest - 2, highest + 2))
     axes.set(xlabel="time (quarter notes)", ylabel="pitch (MIDI number)", title=title)
     axes.grid(alpha=0.3)
     return _closed(figure)
 
 
-def curves(histories: dict[str, dict[str, Sequence[float]]], figure_name: str, title: str, unit: str = "") -> Figure:
+def curves(
+    histories: dict[str, dict[str, Sequence[float]]], figure_name: str, title: str, unit: str = ""
+) -> Figure:
     """One figure of several trainings over their epochs: solid for training data, dashed for held-out data.
 
     ``histories`` gives a history of :func:`course_lib.train.fit` under each name; every entry of a history
@@ -50,7 +54,9 @@ def curves(histories: dict[str, dict[str, Sequence[float]]], figure_name: str, t
                 held_out = entry.removesuffix(figure_name).strip()
                 epochs = np.arange(1, len(values) + 1)
                 style = "--" if held_out else "-"
-                axes.plot(epochs, values, style, marker=".", color=colour, label=f"{name}: {held_out or 'training'}")
+                axes.plot(
+                    epochs, values, style, marker=".", color=colour, label=f"{name}: {held_out or 'training'}"
+                )
     axes.set(xlabel="epoch", ylabel=f"{figure_name} ({unit})" if unit else figure_name, title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -64,17 +70,55 @@ def comparison(rows: Sequence[dict], title: str = "Generated music beside real m
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 0.3 * len(rows) + 1), layout="constrained")
     for place, row in enumerate(rows):
-        scale = max(abs(row["generated"]), abs(row["real"])) or 1
-        for kind, offset, colour, marker in (("real", -0.12, COLOURS(0.0), "o"), ("generated", 0.12, COLOURS(0.85), "D")):
+        scale = np.nanmax([abs(row["generated"]), abs(row["real"]), 1e-9])
+        for kind, offset, colour, marker in (
+            ("real", -0.12, COLOURS(0.0), "o"),
+            ("generated", 0.12, COLOURS(0.85), "D"),
+        ):
             mean, low, high = (row[kind + end] / scale for end in ("", "_low", "_high"))
             axes.plot([low, high], [place + offset] * 2, color=colour)
             axes.plot([mean], [place + offset], marker, color=colour, label=kind if place == 0 else None)
     axes.set_yticks(range(len(rows)), [row["measure"].replace("_", " ") for row in rows], fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlabel="mean over pieces, as a share of the larger of the two (line: 95 % interval)", title=title)
+    axes.set(
+        xlabel="mean over pieces, as a share of the larger of the two (line: 95 % interval)", title=title
+    )
     axes.grid(alpha=0.3, axis="x")
     axes.legend(fontsize=8)
     return _closed(figure)
+
+
+VERDICT_COLOURS = {"reproduced": "#1b7837", "not reproduced": "#b35806", "inconclusive": "#666666"}
+
+
+def scoreboard(rows: Sequence[dict]):
+    """Rows of :func:`course_lib.results.scoreboard` as a table for the notebook (a pandas Styler)."""
+    import pandas as pd
+
+    def measured(row):
+        if row["measured"] is None:
+            return "–"
+        interval = "" if row["low"] is None else f" [{row['low']:.3g}, {row['high']:.3g}]"
+        return f"{row['measured']:.3g}{interval}"
+
+    shown = [
+        {
+            "id": row["id"],
+            "claim": row["claim"],
+            "published": row["published"],
+            "measure": row["measure"],
+            "reproduced if": row["rule"],
+            "measured": measured(row),
+            "runs": row["runs"],
+            "verdict": row["verdict"] + (f" ({row['reason']})" if row["reason"] else ""),
+        }
+        for row in rows
+    ]
+    table = pd.DataFrame(shown).style.hide(axis="index").set_properties(**{"text-align": "left"})
+    return table.map(
+        lambda verdict: f"font-weight: bold; color: {VERDICT_COLOURS.get(verdict.split(' (')[0], 'inherit')}",
+        subset=["verdict"],
+    )
 
 
 def _closed(figure: Figure) -> Figure:

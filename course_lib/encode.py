@@ -1,13 +1,13 @@
 """Scores as what a network can learn, and back: the ``notes`` and ``frames`` encodings.
 
-``notes`` is a sequence of classes, one for each moment at which notes of the merged score begin (voorhis-allen,
-tham-kim, mischler). One pitch is named as music21 spells its MIDI number: ``C#4``, ``E-3``. Two or more
-different pitches are their pitch classes in normal order: ``0.4.7``, and ``0`` for an octave. With durations,
-``_`` and music21's duration type of the shortest note follow: ``0.4.7_quarter``. Lost: rests, dots, tuplets,
-how a chord is laid out, the longer notes of a group, velocities and tracks.
+``notes`` is a sequence of classes, one for each moment at which notes of the merged score begin
+(voorhis-allen, tham-kim, mischler). One pitch is named as music21 spells its MIDI number: ``C#4``, ``E-3``.
+Two or more different pitches are their pitch classes in normal order: ``0.4.7``, and ``0`` for an octave.
+With durations, ``_`` and music21's duration type of the shortest note follow: ``0.4.7_quarter``. Lost: rests,
+dots, tuplets, how a chord is laid out, the longer notes of a group, velocities and tracks.
 
-``frames`` is a bool array (time, 128), one row a grid step, True while a pitch sounds (morris-leou). Lost: what
-is finer than a step, whether a pitch was struck again or held on, velocities, tracks, silence at the end.
+``frames`` is a bool array (time, 128), one row a grid step, True while a pitch sounds (morris-leou). Lost:
+what is finer than a step, whether a pitch was struck again or held, velocities, tracks, silence at the end.
 
 A beat is a quarter note throughout. Drum tracks and notes without a length (grace notes) are left out.
 """
@@ -68,17 +68,17 @@ def notes(score: symusic.Score, durations: bool = True) -> list[str]:
 
 
 def notes_music21(stream: Stream, durations: bool = True) -> list[str]:
-    """Classes of a music21 stream, in order of onset: the reference, some thousand times slower.
+    """Classes of a music21 stream, in order of onset: the reference, hundreds of times slower.
 
     Rounds as :func:`notes` does; pitch names, normal orders and duration types are music21's own. Pitches are
-    taken as written: call ``stream.toSoundingPitch()`` first for transposing instruments. Ties are joined pitch
-    by pitch (``Stream.stripTies`` misses the tie of one note in a chord, and ties between voices). Enharmonic
-    spelling, which MIDI does not carry, is dropped by the names.
+    taken as written: call ``stream.toSoundingPitch()`` first for transposing instruments. Ties are joined
+    pitch by pitch, as ``Stream.stripTies`` misses the tie of one note in a chord, and ties between voices.
+    Enharmonic spelling, which MIDI does not carry, is dropped by the names.
 
-    Read a MIDI file with ``music21.converter.parse(path, quantizePost=False)``. On the same file, the classes
-    differ from those of :func:`notes` where music21's reader changes the music: it gives notes of one track
-    that begin less than 1/16 of a quarter note apart, and end at most that far apart, one onset and one length;
-    and a note held over several bars can make a bar too long, which delays what follows in that part.
+    Read a MIDI file with ``music21.converter.parse(path, quantizePost=False)``. On the same file, classes
+    differ from those of :func:`notes` where music21's reader changes the music: it gives one onset and one
+    length to notes of a track that begin less than 1/16 of a quarter note apart and end at most that far
+    apart; and a note held over several bars can make a bar too long, which delays the rest of that part.
     """
     from music21 import chord, duration, pitch
 
@@ -101,9 +101,9 @@ def notes_music21(stream: Stream, durations: bool = True) -> list[str]:
 def notes_to_score(classes: Iterable[str], tempo: float = 120, step: float = 0.5) -> symusic.Score:
     """A one-track piano score with the classes one after another; ``notes`` of it gives the classes again.
 
-    A chord is laid upward in closed position from octave 4, an octave as two notes. A class lasts the undotted
-    length of its type ("complex": 1.25 quarter notes), or ``step`` quarter notes if it has no type. Raises
-    ValueError for a class that ``notes`` cannot give, and for a step below 1/8.
+    A chord is laid upward in closed position from octave 4, an octave as two notes. A class lasts the
+    undotted length of its type ("complex": 1.25 quarter notes), or ``step`` quarter notes if it has no type.
+    Raises ValueError for a class that ``notes`` cannot give, and for a step below 1/8.
     """
     groups = [_decode(name, step) for name in classes]
     sizes = [len(pitches) for pitches, _ in groups]
@@ -135,9 +135,12 @@ def normal_order(pitch_classes: Iterable[int]) -> list[int]:
     """
     ordered = sorted(set(pitch_classes))
     rotations = [ordered[first:] + ordered[:first] for first in range(len(ordered))]
-    intervals = [[(pitch_class - rotation[0]) % 12 for pitch_class in rotation] for rotation in rotations]
-    best = min(range(len(ordered)), key=lambda rotation: (intervals[rotation][-1], intervals[rotation]))
-    return rotations[best]
+
+    def openness(rotation: list[int]) -> tuple[int, list[int]]:
+        intervals = [(pitch_class - rotation[0]) % 12 for pitch_class in rotation]
+        return intervals[-1], intervals
+
+    return min(rotations, key=openness)
 
 
 def duration_type(length: int) -> str:
@@ -151,7 +154,7 @@ def duration_type(length: int) -> str:
 
 @cache
 def _class(sound: int, duration: int) -> str:
-    """Of a MIDI pitch, or 128 + a set of pitch classes as twelve bits; the duration in 24ths, or 0 for none."""
+    """The class of a MIDI pitch, or of 128 + a set of pitch classes as bits; duration in 24ths or 0."""
     if sound < 128:
         name = PITCH_NAMES[sound]
     else:
@@ -166,7 +169,8 @@ def _pitches() -> dict[str, list[int]]:
     for bits in range(1, 2**12):
         name = _class(128 + bits, 0)
         first, *others = map(int, name.split("."))
-        pitches[name] = [60 + first] + [60 + first + (other - first) % 12 for other in others or [first + 12]]
+        above = [(other - first) % 12 for other in others] or [12]
+        pitches[name] = [60 + first + interval for interval in (0, *above)]
     return pitches
 
 
@@ -176,10 +180,10 @@ def _decode(name: str, step: float) -> tuple[list[int], float]:
         raise ValueError(f"step is {step} quarter notes, too short to tell notes apart: give at least 0.125.")
     sound, typed, kind = name.partition("_")
     if sound not in _pitches():
-        raise ValueError(f'The class "{name}" holds neither a pitch such as C#4 nor pitch classes in normal '
+        raise ValueError(f'Class "{name}" holds neither a pitch such as C#4 nor pitch classes in normal '
                          "order such as 0.4.7: give classes that the notes encoding made.")
     if typed and kind not in QUARTERS:
-        raise ValueError(f'The class "{name}" has an unknown duration type: give one of {", ".join(QUARTERS)}.')
+        raise ValueError(f'Class "{name}" has an unknown duration type: use one of {", ".join(QUARTERS)}.')
     return _pitches()[sound], QUARTERS[kind] if typed else step
 
 
@@ -195,23 +199,23 @@ def _duration(parts: np.ndarray) -> np.ndarray:
 
 
 def _joined_music21(stream: Stream) -> list[list]:
-    """[start, length, MIDI pitch] of each note, ties joined within each part; times in quarters, as Fractions."""
+    """[start, length, MIDI pitch] of each note, ties joined within a part; in quarter notes, as Fractions."""
     joined: list[list] = []
     for part in list(stream.getElementsByClass("Part")) or [stream]:
-        tied: dict[int, list] = {}  # pitch → the note that a tie may still lengthen
+        tied: dict[tuple, list] = {}  # (pitch, where it ends so far) → a note that a tie lengthens
         for element in part.flatten().notes:
             if not element.quarterLength or not element.pitches:  # a grace note, or percussion
                 continue
             start, length = Fraction(element.offset), Fraction(element.quarterLength)
             for note in element.notes if element.isChord else [element]:
-                row = tied.pop(note.pitch.midi, None)
-                if row is None or row[0] + row[1] != start:
-                    row = [start, Fraction(0), note.pitch.midi]
+                midi = note.pitch.midi
+                row = tied.pop((midi, start), None)
+                if row is None:
+                    row = [start, Fraction(0), midi]
                     joined.append(row)
                 row[1] += length
-                tie = note.tie or element.tie
-                if tie is not None and tie.type in ("start", "continue"):
-                    tied[note.pitch.midi] = row
+                if note.tie is not None and note.tie.type in ("start", "continue"):
+                    tied[midi, start + length] = row
     return joined
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import symusic
 
 SAMPLE_RATE = 44_100
-WRITE_BLOCK = 2**16  # frames handed to the Ogg encoder at once: some libsndfile versions overflow on long arrays
+WRITE_BLOCK = (
+    2**16
+)  # frames handed to the Ogg encoder at once: some libsndfile versions overflow on long arrays
 
 
 @cache
@@ -33,7 +36,9 @@ def render(score: symusic.Score) -> np.ndarray:
     synthesizer = _synthesizer()
     if score.note_num() == 0:
         return np.zeros((SAMPLE_RATE, 2), "float32")
-    audio = _sine_tones(score) if synthesizer is None else np.asarray(synthesizer.render(score, stereo=True)).T
+    audio = (
+        _sine_tones(score) if synthesizer is None else np.asarray(synthesizer.render(score, stereo=True)).T
+    )
     return np.ascontiguousarray(audio * (0.9 / max(1e-9, np.abs(audio).max())), "float32")
 
 
@@ -49,36 +54,52 @@ def _sine_tones(score: symusic.Score) -> np.ndarray:
     return np.stack([mono, mono], axis=1)
 
 
+def ogg(score: symusic.Score) -> bytes:
+    """The sound of a score as an Ogg Vorbis file. Without the soundfile library: ImportError or OSError."""
+    import soundfile
+
+    audio, content = render(score), io.BytesIO()
+    with soundfile.SoundFile(content, "w", SAMPLE_RATE, 2, format="OGG", subtype="VORBIS") as file:
+        for start in range(0, len(audio), WRITE_BLOCK):
+            file.write(audio[start : start + WRITE_BLOCK])
+    return content.getvalue()
+
+
 def save(score: symusic.Score, stem: str | Path) -> tuple[Path, Path | None]:
     """Write ``stem.mid`` and ``stem.ogg`` and return both paths.
 
     The second is None, and a line says why, where Ogg cannot be written (no soundfile library). Each file is
-    written under a temporary name first, so that none is left half-written.
+    written under a temporary name first, so that none is left half-written. Raises OSError on a full disk.
     """
     stem = Path(stem)
-    midi, ogg = stem.with_name(stem.name + ".mid"), stem.with_name(stem.name + ".ogg")
-    midi.parent.mkdir(parents=True, exist_ok=True)
-    partial = stem.with_name(stem.name + ".partial")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    midi, sound = stem.with_name(stem.name + ".mid"), stem.with_name(stem.name + ".ogg")
+    _write(midi, score.dumps_midi())
     try:
-        score.dump_midi(partial)
-        partial.replace(midi)
-        try:
-            import soundfile
-        except (ImportError, OSError) as problem:
-            print(f"No Ogg file written: the soundfile library cannot be used ({problem}).")
-            return midi, None
-        audio = render(score)
-        with soundfile.SoundFile(partial, "w", SAMPLE_RATE, 2, format="OGG", subtype="VORBIS") as file:
-            for start in range(0, len(audio), WRITE_BLOCK):
-                file.write(audio[start : start + WRITE_BLOCK])
-        partial.replace(ogg)
+        content = ogg(score)
+    except (ImportError, OSError) as problem:
+        print(f"No Ogg file written: the soundfile library cannot be used ({problem}).")
+        return midi, None
+    _write(sound, content)
+    return midi, sound
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return midi, ogg
 
 
 def play(score: symusic.Score):
-    """A player for the notebook."""
+    """A player for the notebook, its sound embedded as Ogg (as WAV, ten times larger, without soundfile)."""
     from IPython.display import Audio
 
-    return Audio(render(score).T, rate=SAMPLE_RATE, normalize=False)
+    try:
+        player = Audio(ogg(score))
+        player.mimetype = "audio/ogg"
+        return player
+    except (ImportError, OSError):
+        return Audio(render(score).T, rate=SAMPLE_RATE, normalize=False)

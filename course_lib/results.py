@@ -28,9 +28,8 @@ from typing import Any, NamedTuple
 
 import symusic
 
-from course_lib import listen, sources
+from course_lib import PROFILES, listen, sources
 
-PROFILES = ("quick", "paper")
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where there is one
 
 

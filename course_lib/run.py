@@ -29,20 +29,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 from urllib.parse import quote
 
 import jinja2
-import matplotlib.pyplot as plt
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import DeadKernelError
 from packaging.requirements import Requirement
 
 from course_lib import draw, encode, listen, results, sources
 
-UNREADABLE = (OSError, ValueError, KeyError, AttributeError)  # from nbformat, for a file that is no notebook
+# What nbformat raises for a file that is no notebook.
+UNREADABLE = (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError)
 
 
 class UsageError(ValueError):
@@ -157,7 +158,8 @@ def _parameter_names(notebook: Path) -> set[str]:
         code = "\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
         nodes = list(ast.walk(ast.parse(code)))
     except (*UNREADABLE, SyntaxError) as error:
-        raise UsageError(f"Notebook {notebook} cannot be read ({error}): restore the file.") from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"Notebook {notebook} cannot be read ({reason}): restore the file.") from error
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
@@ -216,43 +218,42 @@ def run(args: argparse.Namespace) -> int:
 def execute(job: Job) -> str | None:
     """Execute one notebook in the python3 kernel; returns the last line of the error it ended in, or None.
 
-    A failed run keeps its executed notebook, gets an ``error.txt`` and has no ``result.json``. OSError: a
-    file could not be written, for one because the disk is full.
+    A failed run keeps its executed notebook, gets an ``error.txt`` and has no ``result.json``. What C
+    libraries print goes to ``kernel.log``. OSError: a file could not be written, as on a full disk.
     """
-    result, error_file = job.folder / "result.json", job.folder / "error.txt"
+    result, error_file, log_file = (job.folder / name for name in ("result.json", "error.txt", "kernel.log"))
     job.folder.mkdir(parents=True, exist_ok=True)
     for earlier in (job.executed, result, error_file):
         earlier.unlink(missing_ok=True)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # an error is told below, once
-    os.environ["COURSE_OUT"] = str(job.folder)
     error = ""
     try:
-        executed = papermill.execute_notebook(
-            # papermill formats the paths
-            *(str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, job.partial)),
-            job.parameters,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            stdout_file=_Passed(sys.stdout),
-            stderr_file=_Passed(sys.stderr),
-            cwd=job.notebook.parent,
-            extra_arguments=["--log-level=50"],  # a kernel's own log is not for readers
-        )
+        with log_file.open("wb") as log:
+            executed = papermill.execute_notebook(
+                # papermill formats the paths
+                *(str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, job.partial)),
+                job.parameters,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                stdout_file=_Passed(sys.stdout),
+                stderr_file=_Passed(sys.stderr),
+                cwd=job.notebook.parent,
+                kernel_manager_class=_kernel(job.folder, log),
+                extra_arguments=["--log-level=50", "--IPKernelApp.capture_fd_output=False"],
+            )
         if executed.metadata.papermill.exception:  # papermill takes sys.exit() for a good end
-            error = "SystemExit: the notebook stopped before its last cell"
+            error = "SystemExit: the notebook stopped before its last cell."
     except papermill.PapermillExecutionError as caught:
         error = f"{caught.ename}: {caught.evalue}".strip()
     except DeadKernelError:
-        error = "The kernel died: the memory ran out, or a compiled library crashed."
+        error = "The kernel died: the memory ran out, or a library crashed (kernel.log may tell)."
     except (KeyboardInterrupt, Exception) as caught:
         # Neither a stop nor a full disk is the notebook's failure. A time-out is an OSError without errno.
         if isinstance(caught, KeyboardInterrupt) or getattr(caught, "errno", None):
             result.unlink(missing_ok=True)
             raise
         error = f"{type(caught).__name__}: {caught}"
-    finally:
-        del os.environ["COURSE_OUT"]
     if error:
         error = error.splitlines()[-1]
         result.unlink(missing_ok=True)
@@ -260,6 +261,16 @@ def execute(job: Job) -> str | None:
     if job.partial.exists():
         os.replace(job.partial, job.executed)
     return error or None
+
+
+def _kernel(folder: Path, log: BinaryIO) -> type[AsyncKernelManager]:
+    """Kernels that know their run folder and keep the start-up notes of C libraries out of sight."""
+
+    class Kernel(AsyncKernelManager):
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+            await super().start_kernel(env=os.environ | {"COURSE_OUT": str(folder)}, stderr=log, **options)
+
+    return Kernel
 
 
 class _Passed:
@@ -337,9 +348,10 @@ def write_report(roots: Sequence[Path], target: Path) -> Path:
     found = {path.parent for root in roots for pattern in patterns for path in root.rglob(pattern)}
     folders = sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
     if not folders:
-        raise UsageError(f"No run was found in {', '.join(map(str, roots))}: give a folder that run has written.")
+        places = ", ".join(map(str, roots))
+        raise UsageError(f"No run was found in {places}: give a folder that run has written.")
     pictures = target.with_name(f"{target.stem}_files")
-    pictures.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     entries = sorted((_entry(folder, pictures) for folder in folders), key=lambda entry: entry["notebook"])
     counted = {result["folder"]: result for root in roots for result in results.load_results(root)}
     groups = itertools.groupby(entries, lambda entry: entry["notebook"])
@@ -373,7 +385,7 @@ def _entry(folder: Path, pictures: Path) -> dict[str, Any]:
     if not result and (folder / "result.json").exists():
         error = "result.json is damaged: run the notebook again."
     stopped = path is not None and path.name.endswith(".partial.ipynb")
-    injected = executed.metadata.get("papermill", {}).get("parameters") if executed else None
+    about = executed.metadata.get("papermill", {}) if executed else {}
     return {
         "notebook": result.get("notebook") or (path.name.split(".")[0] if path else folder.name),
         "folder": folder,
@@ -381,7 +393,8 @@ def _entry(folder: Path, pictures: Path) -> dict[str, Any]:
         "status": "failed" if error else "not finished" if stopped else "complete",
         "error": error,
         "result": result,
-        "parameters": result.get("parameters") or injected or {},
+        "parameters": result.get("parameters") or about.get("parameters", {}),
+        "seconds": result.get("seconds") or about.get("duration"),
         "music": [piece | {"roll": _piano_roll(piece, pictures)} for piece in _music(folder)],
         "figures": list(_figures(executed, pictures)) if executed else [],
         "record": json.dumps({key: result[key] for key in result.keys() - {"music", "comparison"}}, indent=1),
@@ -398,16 +411,17 @@ def _music(folder: Path) -> list[dict[str, Any]]:
 
 
 def _piano_roll(piece: dict[str, Any], pictures: Path) -> dict[str, Any] | None:
-    """The piano roll of a piece; None, with a warning, where its MIDI cannot be read."""
+    """The piano roll of a piece; None where there is no MIDI, and with a warning where it cannot be read."""
+    if piece["midi"] is None:
+        return None
     try:
-        figure = draw.piano_roll(sources.read_midi(piece["midi"]), title=piece["name"])
-    except (OSError, ValueError, AttributeError) as error:
-        warnings.warn(f"{piece['name']} has no piano roll: {error}", stacklevel=2)
+        figure = draw.piano_roll(sources.read_midi(piece["midi"]), title=piece.get("name", ""))
+    except (OSError, ValueError) as error:
+        warnings.warn(f"No piano roll of {piece['midi']}: {error}.", stacklevel=2)
         return None
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
-    plt.close(figure)
-    return _picture(buffer.getvalue(), f"Piano roll: {piece['caption']}", pictures)
+    return _picture(buffer.getvalue(), f"Piano roll: {piece.get('caption', '')}", pictures)
 
 
 def _figures(executed: nbformat.NotebookNode, pictures: Path) -> Iterator[dict[str, Any]]:
@@ -427,6 +441,7 @@ def _figures(executed: nbformat.NotebookNode, pictures: Path) -> Iterator[dict[s
 
 def _picture(png: bytes, alt: str, pictures: Path) -> dict[str, Any]:
     """Keep a PNG under a name made from its content, so that the same report made again changes no file."""
+    pictures.mkdir(exist_ok=True)
     path = pictures / f"{hashlib.sha256(png).hexdigest()[:20]}.png"
     path.write_bytes(png)
     width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])  # the PNG header
@@ -457,9 +472,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def number(value: float | None) -> str:
-    """A figure to four digits; a dash for none."""
-    if value is None or value != value:
+def number(value: Any) -> str:
+    """A figure to four digits; a dash for what is no number."""
+    if not isinstance(value, (int, float)) or value != value:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
@@ -507,7 +522,7 @@ def _checks() -> Iterator[tuple[bool, bool, str]]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             ogg = listen.save(encode.notes_to_score(["C4_quarter"]), Path(folder) / "note")[1]
-        yield ogg is not None, False, "sound" + ("" if ogg else todo)
+        yield ogg is not None, False, "sound" + (": a note was written as Ogg" if ogg else todo)
     except Exception as error:  # whatever a sound library may raise
         yield False, False, f"sound{todo} ({error})"
 

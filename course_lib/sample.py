@@ -12,8 +12,8 @@ def probabilities(
     """Softmax of ``logits / temperature`` over the last axis, cut to the likeliest classes.
 
     ``temperature`` 0 puts everything on the likeliest class (argmax). ``top_k`` keeps the k likeliest classes
-    (Fan et al. 2018). ``top_p`` keeps the smallest set of likeliest classes whose probability reaches p (nucleus
-    sampling, Holtzman et al. 2020); the likeliest always stays. Shape in and out ``(…, classes)``, float64.
+    (Fan et al. 2018). ``top_p`` keeps the smallest set of likeliest classes whose probability reaches p
+    (nucleus sampling, Holtzman et al. 2020); the likeliest always stays. Shape in and out ``(…, classes)``, float64.
     Raises ValueError for a setting out of range.
     """
     if temperature < 0:
@@ -48,9 +48,15 @@ def draw(probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 TIMELESS_LAYERS = (  # each step of their output depends on the same step of their input alone
-    keras.layers.Embedding, keras.layers.Rescaling, keras.layers.Reshape, keras.layers.Dense,
-    keras.layers.BatchNormalization, keras.layers.LayerNormalization, keras.layers.Activation,
-    keras.layers.Dropout, keras.layers.ZeroPadding1D,
+    keras.layers.Embedding,
+    keras.layers.Rescaling,
+    keras.layers.Reshape,
+    keras.layers.Dense,
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Activation,
+    keras.layers.Dropout,
+    keras.layers.ZeroPadding1D,
 )
 RECURRENT_LAYERS = (keras.layers.LSTM, keras.layers.GRU)
 CONVOLUTION_LAYERS = (keras.layers.Conv1D, keras.layers.SeparableConv1D)
@@ -60,15 +66,17 @@ class Stepper:
     """A trained next-note model turned into one compiled step that carries its past along.
 
     Takes a ``keras.Sequential`` from integer windows ``(batch, time)`` to logits ``(batch, classes)``, made of
-    layers that look at one step at a time (embedding, dense, normalisation, dropout), LSTM and GRU, and causal
-    convolutions (``Conv1D`` with causal padding, or a valid one after ``ZeroPadding1D``). A recurrent layer's
-    past is its state; a convolution's is its last ``kernel_size - 1`` inputs. The logits equal those of the model
-    over everything fed since :meth:`reset`. Raises ValueError for a layer that needs more than that.
+    layers that look at one step at a time (embedding, dense, normalisation, dropout), LSTM and GRU, and
+    causal convolutions (``Conv1D`` with causal padding, or a valid one after ``ZeroPadding1D``). A recurrent
+    layer's past is its state; a convolution's is its last ``kernel_size - 1`` inputs. The logits equal those
+    of the model over everything fed since :meth:`reset`. Raises ValueError for a layer that needs more.
     """
 
     def __init__(self, model: keras.Sequential, batch: int = 1):
         self._model = OneStep(model.layers)
-        self._initial = [np.zeros((batch, *shape), "float32") for layer in model.layers for shape in _past(layer)]
+        self._initial = [
+            np.zeros((batch, *shape), "float32") for layer in model.layers for shape in _past(layer)
+        ]
         self.reset()
 
     def reset(self) -> None:
@@ -77,7 +85,9 @@ class Stepper:
 
     def step(self, notes: np.ndarray) -> np.ndarray:
         """Feed one note a row, integers ``(batch,)``; logits ``(batch, classes)`` for the note after it."""
-        logits, *self._state = self._model.predict_on_batch([np.asarray(notes, "int32")[:, None], *self._state])
+        logits, *self._state = self._model.predict_on_batch(
+            [np.asarray(notes, "int32")[:, None], *self._state]
+        )
         return logits
 
 
@@ -90,7 +100,9 @@ def _past(layer) -> list[tuple[int, ...]]:
         return [((layer.kernel_size[0] - 1) * layer.dilation_rate[0], layer.input.shape[-1])]
     if isinstance(layer, TIMELESS_LAYERS):
         return []
-    raise ValueError(f"The layer {layer.name} may look beyond one step and its past, so it cannot be stepped.")
+    raise ValueError(
+        f"The layer {layer.name} may look beyond one step and its past, so it cannot be stepped."
+    )
 
 
 class OneStep(keras.Model):
@@ -113,7 +125,9 @@ class OneStep(keras.Model):
                 x = keras.ops.concatenate([*remembered, x], axis=1)
                 later.append(x[:, 1:])
                 x = layer(x)[:, -1:]
-            elif not isinstance(layer, keras.layers.ZeroPadding1D):  # its zeros are the convolution's first past
+            elif not isinstance(
+                layer, keras.layers.ZeroPadding1D
+            ):  # its zeros are the convolution's first past
                 x = layer(x)
         return [x, *later]
 
@@ -123,10 +137,12 @@ def generate(
 ) -> np.ndarray:
     """``length`` new notes after each prompt: integers ``(batch, prompt)`` give ``(batch, length)``.
 
-    ``rule`` is passed to :func:`probabilities` (temperature, top_k, top_p). Raises ValueError for an empty prompt.
+    ``rule`` is passed to :func:`probabilities` (temperature, top_k, top_p). ValueError: an empty prompt.
     """
     if prompts.ndim != 2 or prompts.shape[1] == 0:
-        raise ValueError(f"prompts has shape {prompts.shape}: give (batch, notes) with at least one note each.")
+        raise ValueError(
+            f"prompts has shape {prompts.shape}: give (batch, notes) with at least one note each."
+        )
     stepper.reset()
     for column in prompts.T:
         logits = stepper.step(column)

@@ -192,8 +192,10 @@ def _build_cache(where: Path) -> None:
         shutil.rmtree(where, ignore_errors=True)
         partial.rename(where)
     except OSError as error:
-        raise OSError(f"The corpus cache {where} could not be written ({error}): free some disk space, "
-                      "or set COURSE_CACHE to a folder that can be written.") from error
+        raise OSError(
+            f"The corpus cache {where} could not be written ({error}): free some disk space, "
+            "or set COURSE_CACHE to a folder that can be written."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -226,7 +228,9 @@ def folder(path: str | Path) -> list[Piece]:
         raise ValueError(f'There is no folder {root}: set data to a folder of MIDI files, or to "embedded".')
     files = list(midi_files(root))
     if not files:
-        raise ValueError(f"The folder {root} holds no .mid or .midi file at any depth: point data at one that does.")
+        raise ValueError(
+            f"The folder {root} holds no .mid or .midi file at any depth: point data at one that does."
+        )
     pieces, skipped = [], []
     for file in files:
         name = file.relative_to(root)
@@ -237,16 +241,26 @@ def folder(path: str | Path) -> list[Piece]:
             continue
         pieces.append(_piece(str(name.with_suffix("")), name.parts[0] if len(name.parts) > 1 else "", score))
     if skipped:
-        print(f"Skipped {len(skipped)} of {len(files)} MIDI files in {root}:", *skipped, sep="\n", file=sys.stderr)
+        print(
+            f"Skipped {len(skipped)} of {len(files)} MIDI files in {root}:",
+            *skipped,
+            sep="\n",
+            file=sys.stderr,
+        )
     if not pieces:
-        raise ValueError(f"None of the {len(files)} MIDI files in {root} can be used; the first: {skipped[0].strip()}.")
+        raise ValueError(
+            f"None of the {len(files)} MIDI files in {root} can be used; the first: {skipped[0].strip()}."
+        )
     return pieces
 
 
 def midi_files(root: Path) -> Iterator[Path]:
     """Paths of the MIDI files at any depth below ``root``, in sorted order."""
-    return (path for path in sorted(root.rglob("*"))
-            if path.suffix.lower() in (".mid", ".midi") and path.is_file())
+    return (
+        path
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in (".mid", ".midi") and path.is_file()
+    )
 
 
 def read_midi(path: Path) -> symusic.Score:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 
-PROFILES = ("quick", "paper")
+from course_lib import PROFILES
 
 
 class Settings(SimpleNamespace):
@@ -109,7 +109,9 @@ def _key(model: keras.Model, *rest) -> str:
 
     Names are left out: Keras counts them up each time a model or an optimizer is built in one process.
     """
-    parts = [[type(part).__name__, {**part.get_config(), "name": ""}] for part in [*model.layers, model.optimizer]]
+    parts = [
+        [type(part).__name__, {**part.get_config(), "name": ""}] for part in [*model.layers, model.optimizer]
+    ]
     digest = hashlib.sha256(repr(parts).encode())
     for part in rest:
         digest.update(np.ascontiguousarray(part).tobytes())

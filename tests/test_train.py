@@ -96,7 +96,15 @@ def test_a_damaged_checkpoint_is_trained_again(tmp_path, data):
 
 def test_training_learns(tmp_path, data):
     inputs, _ = data
-    history = train.fit(small_model(), inputs, (inputs[:, 0] > 0).astype(int), epochs=30, folder=tmp_path, seed=0, batch_size=8)
+    history = train.fit(
+        small_model(),
+        inputs,
+        (inputs[:, 0] > 0).astype(int),
+        epochs=30,
+        folder=tmp_path,
+        seed=0,
+        batch_size=8,
+    )
     assert history["loss"][-1] < 0.8 * history["loss"][0]
 
 

@@ -1,0 +1,40 @@
+# Two commands: `make run` gives the report with generated music, `make test` checks everything.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: run test lab notebooks report bench install corpus
+run: corpus
+	python -m course_lib run
+
+test: corpus
+	ruff check
+	mypy
+	python -m pytest tests
+	COURSE_SMOKE=1 python -m pytest --nbval-lax notebooks
+
+lab: corpus
+	jupyter lab notebooks
+
+notebooks: corpus
+	python -m course_lib notebooks
+
+report: install
+	python -m course_lib report runs/latest
+
+bench: corpus
+	python tests/bench/run_all.py
+
+corpus: install
+	python -m data_scripts.build_embedded
+
+install: $(INSTALLED)
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13: call make with PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	touch $@
