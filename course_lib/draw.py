@@ -64,17 +64,15 @@ def curves(
 
 
 def comparison(rows: Sequence[dict], title: str = "Generated music beside real music") -> Figure:
-    """The rows of :func:`course_lib.measure.compare`: per measure the means of both sets with their intervals.
+    """The rows of :func:`course_lib.measure.compare`: the means of both sets with their intervals.
 
     Each measure is scaled by the larger of its two means, so that all fit one axis.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 0.3 * len(rows) + 1), layout="constrained")
+    sides = [("real", -0.12, COLOURS(0.0), "o"), ("generated", 0.12, COLOURS(0.85), "D")]
     for place, row in enumerate(rows):
         scale = np.nanmax([abs(row["generated"]), abs(row["real"]), 1e-9])
-        for kind, offset, colour, marker in (
-            ("real", -0.12, COLOURS(0.0), "o"),
-            ("generated", 0.12, COLOURS(0.85), "D"),
-        ):
+        for kind, offset, colour, marker in sides:
             mean, low, high = (row[kind + end] / scale for end in ("", "_low", "_high"))
             axes.plot([low, high], [place + offset] * 2, color=colour)
             axes.plot([mean], [place + offset], marker, color=colour, label=kind if place == 0 else None)

@@ -76,9 +76,10 @@ def notes_music21(stream: Stream, durations: bool = True) -> list[str]:
     Enharmonic spelling, which MIDI does not carry, is dropped by the names.
 
     Read a MIDI file with ``music21.converter.parse(path, quantizePost=False)``. On the same file, classes
-    differ from those of :func:`notes` where music21's reader changes the music: it gives one onset and one
+    differ from those of :func:`notes` where music21's reader changes the music. It gives one onset and one
     length to notes of a track that begin less than 1/16 of a quarter note apart and end at most that far
-    apart; and a note held over several bars can make a bar too long, which delays the rest of that part.
+    apart. A note held over several bars can make a bar too long, which delays the rest of that part. And in
+    a file of type 0, where all instruments share one track, notes that meet a drum stroke this way are lost.
     """
     from music21 import chord, duration, pitch
 

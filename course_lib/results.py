@@ -154,7 +154,8 @@ class Run:
 
 
 def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters: Any) -> Run:
-    """Begin a run of a notebook such as ``"02_lstm_next_note"``, in ``$COURSE_OUT`` or ``runs/interactive/``.
+    """Begin a run of a notebook such as ``"02_lstm_next_note"``, in ``$COURSE_OUT`` or ``runs/interactive/``
+    (``runs/smoke/`` under ``COURSE_SMOKE=1``).
 
     An earlier ``result.json`` of that folder goes, so that a run that stops half-way does not look finished.
     ValueError: an unknown profile, a seed that is no seed, or a folder that cannot be written.
@@ -164,7 +165,8 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Seed {seed!r} must be a whole number from 0 to {2**32 - 1}.")
     base = ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()
-    folder = Path(os.environ.get("COURSE_OUT") or base / "runs" / "interactive" / notebook)
+    kind = "smoke" if os.environ.get("COURSE_SMOKE") == "1" else "interactive"
+    folder = Path(os.environ.get("COURSE_OUT") or base / "runs" / kind / notebook)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)

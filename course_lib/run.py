@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 from urllib.parse import quote
@@ -40,7 +41,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import DeadKernelError
 from packaging.requirements import Requirement
 
-from course_lib import draw, encode, listen, results, sources
+from course_lib import PROFILES, draw, encode, listen, results, sources
 
 # What nbformat raises for a file that is no notebook.
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError)
@@ -77,8 +78,8 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
 
     UsageError: a notebook, profile, seed, data folder or parameter is unknown, or ``out`` cannot be written.
     """
-    if args.profile not in results.PROFILES:
-        raise UsageError(f"Profile '{args.profile}' is unknown: use {' or '.join(results.PROFILES)}.")
+    if args.profile not in PROFILES:
+        raise UsageError(f"Profile '{args.profile}' is unknown: use {' or '.join(PROFILES)}.")
     if wrong := [seed for seed in args.seed if not 0 <= seed < 2**32]:
         raise UsageError(f"Seed {wrong[0]} must be a whole number from 0 to {2**32 - 1}.")
     axes = {"profile": [args.profile], "seed": args.seed, "data": [_data(args.data)]}
@@ -92,8 +93,8 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
     known = {notebook: _parameter_names(notebook) for notebook in _chosen(args.notebooks)}
     every = set().union(*known.values())
     if unknown := [name for name, *_ in args.parameter if name not in every]:
-        known_ones = ", ".join(sorted(every)) or "none"
-        raise UsageError(f"Parameter '{unknown[0]}' is unknown: the chosen notebooks have {known_ones}.")
+        there = ", ".join(sorted(every)) or "none"
+        raise UsageError(f"Parameter '{unknown[0]}' is unknown: the chosen notebooks have {there}.")
     _check_writable(out, "--out")
 
     jobs = []
@@ -257,7 +258,7 @@ def execute(job: Job) -> str | None:
     if error:
         error = error.splitlines()[-1]
         result.unlink(missing_ok=True)
-        error_file.write_text(error + "\n", encoding="utf-8")
+        error_file.write_text(error + "\n", encoding="utf-8", errors="replace")
     if job.partial.exists():
         os.replace(job.partial, job.executed)
     return error or None
@@ -293,9 +294,9 @@ def _is_done(job: Job) -> bool:
     Files of other parameters are removed; those of the same ones stay, for training to go on from there.
     """
     earlier = _read_notebook(job.executed) or _read_notebook(job.partial)
-    if earlier is None:
+    if earlier is None or "papermill" not in earlier.metadata:
         return False
-    if earlier.metadata.get("papermill", {}).get("parameters") != job.parameters:
+    if earlier.metadata.papermill.get("parameters") != job.parameters:
         for entry in job.folder.iterdir():
             if not entry.is_dir() or entry.is_symlink():
                 entry.unlink()
@@ -368,8 +369,11 @@ def write_report(roots: Sequence[Path], target: Path) -> Path:
         made=datetime.now().astimezone(),
     )
     temporary = target.with_suffix(".tmp")
-    temporary.write_text(html, encoding="utf-8")
-    os.replace(temporary, target)
+    try:
+        temporary.write_text(html, encoding="utf-8", errors="replace")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
     for picture in pictures.glob("*.png"):  # of an earlier report
         if picture.name not in html:
             picture.unlink()
@@ -397,7 +401,7 @@ def _entry(folder: Path, pictures: Path) -> dict[str, Any]:
         "seconds": result.get("seconds") or about.get("duration"),
         "music": [piece | {"roll": _piano_roll(piece, pictures)} for piece in _music(folder)],
         "figures": list(_figures(executed, pictures)) if executed else [],
-        "record": json.dumps({key: result[key] for key in result.keys() - {"music", "comparison"}}, indent=1),
+        "record": json.dumps({key: result[key] for key in result if key != "comparison"}, indent=1),
     }
 
 
@@ -533,9 +537,8 @@ def _checks() -> Iterator[tuple[bool, bool, str]]:
     built = any(cache.glob("embedded-*"))
     yield True, False, f"corpus: {'built' if built else 'will be built on first use (minutes)'} in {cache}"
 
-    fine = "python3" in KernelSpecManager().find_kernel_specs()
-    todo = "" if fine else " has no python3 kernel: python -m ipykernel install --sys-prefix"
-    yield fine, True, f"JupyterLab {metadata.version('jupyterlab')}{todo}"
+    fine = find_spec("jupyterlab") is not None and "python3" in KernelSpecManager().find_kernel_specs()
+    yield fine, True, "JupyterLab and its python3 kernel" + ("" if fine else ": pip install jupyterlab ipykernel")
 
 
 def _wrong_packages() -> Iterator[str]:
@@ -565,7 +568,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="run|report|doctor")
-    command = commands.add_parser("run", help="execute notebooks and write the report")
+    order = "%(prog)s [NOTEBOOK ...] [option ...]"  # else -p and --seed take the notebooks for values
+    command = commands.add_parser("run", usage=order, help="execute notebooks and write the report")
     command.set_defaults(action=run, argv=argv)
     command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
     command.add_argument("--profile", default="quick", help="quick (default) or paper")
@@ -583,8 +587,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("doctor", help="check this machine").set_defaults(action=doctor)
     args = parser.parse_args(argv)
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # notebooks print what not every console can show
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # notebooks print what not every console can show
     try:
         return args.action(args)
     except UsageError as error:

@@ -13,7 +13,8 @@ def probabilities(
 
     ``temperature`` 0 puts everything on the likeliest class (argmax). ``top_k`` keeps the k likeliest classes
     (Fan et al. 2018). ``top_p`` keeps the smallest set of likeliest classes whose probability reaches p
-    (nucleus sampling, Holtzman et al. 2020); the likeliest always stays. Shape in and out ``(…, classes)``, float64.
+    (nucleus sampling, Holtzman et al. 2020); the likeliest always stays. Shape in and out
+    ``(…, classes)``, float64.
     Raises ValueError for a setting out of range.
     """
     if temperature < 0:
@@ -65,7 +66,7 @@ CONVOLUTION_LAYERS = (keras.layers.Conv1D, keras.layers.SeparableConv1D)
 class Stepper:
     """A trained next-note model turned into one compiled step that carries its past along.
 
-    Takes a ``keras.Sequential`` from integer windows ``(batch, time)`` to logits ``(batch, classes)``, made of
+    Takes a ``keras.Sequential`` from integers ``(batch, time)`` to logits ``(batch, classes)``, made of
     layers that look at one step at a time (embedding, dense, normalisation, dropout), LSTM and GRU, and
     causal convolutions (``Conv1D`` with causal padding, or a valid one after ``ZeroPadding1D``). A recurrent
     layer's past is its state; a convolution's is its last ``kernel_size - 1`` inputs. The logits equal those

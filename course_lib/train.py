@@ -1,4 +1,4 @@
-"""Profiles, and training that prints a line an epoch, keeps a checkpoint and continues where it was killed."""
+"""Profiles, and training that prints a line an epoch and continues where it was killed."""
 
 from __future__ import annotations
 
@@ -58,10 +58,11 @@ def fit(
     """Train a compiled model and return its history: one list a figure, one entry an epoch.
 
     Each epoch is shuffled by ``(seed, epoch)``, evaluated on every named ``(inputs, targets)`` pair of
-    ``held_out``, printed as one line, and saved in ``folder`` with the optimizer's state. Called again with the same model, data, seed and batch size, training continues
-    after the last saved epoch and ends at the same loss as if it had never stopped; with anything changed it
-    starts anew. History names are ``loss``, the model's metrics, the same behind ``"<held-out name> "``,
-    and ``seconds`` (of training alone). Raises FloatingPointError when the loss stops being a number.
+    ``held_out``, printed as a line, and saved in ``folder`` with the optimizer's state. Called again with the
+    same model, data, seed and batch size, training continues after the last saved epoch and ends at the same
+    loss as if it had never stopped; with anything changed it starts anew. History names are ``loss``, the
+    model's metrics, the same behind ``"<held-out name> "``, and ``seconds`` (of training alone). Raises
+    FloatingPointError when the loss stops being a number.
     """
     held_out = held_out or {}
     if smoke():

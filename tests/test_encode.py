@@ -173,7 +173,7 @@ def as_music21_reads(score):
     result = symusic.Score(score.ticks_per_quarter)
     for track in score.tracks:
         waiting = sorted(((n.time, n.end, n.pitch) for n in track.notes), key=lambda note: note[0])
-        read = symusic.Track()
+        read = symusic.Track(is_drum=track.is_drum)
         while waiting:
             start, end, _ = waiting[0]
             chord = [note for note in waiting if note[0] - start < near and abs(note[1] - end) <= near]
