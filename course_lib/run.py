@@ -291,12 +291,13 @@ class _Passed:
 def _is_done(job: Job) -> bool:
     """Whether the folder holds a complete result of the same parameters and code.
 
-    Files of other parameters are removed; those of the same ones stay, for training to go on from there.
+    What other parameters or a smoke run left is removed; files of the same ones stay, for training to go on.
     """
     earlier = _read_notebook(job.executed) or _read_notebook(job.partial)
     if earlier is None or "papermill" not in earlier.metadata:
         return False
-    if earlier.metadata.papermill.get("parameters") != job.parameters:
+    result, smoke = _read_result(job.folder), os.environ.get("COURSE_SMOKE") == "1"
+    if earlier.metadata.papermill.get("parameters") != job.parameters or result.get("smoke", smoke) != smoke:
         for entry in job.folder.iterdir():
             if not entry.is_dir() or entry.is_symlink():
                 entry.unlink()
@@ -304,7 +305,7 @@ def _is_done(job: Job) -> bool:
                 shutil.rmtree(entry)
         return False
     same_code = _code(earlier) == _code(nbformat.read(job.notebook, as_version=4))
-    return same_code and job.executed.exists() and _read_result(job.folder).get("status") == "complete"
+    return same_code and job.executed.exists() and result.get("status") == "complete"
 
 
 def _code(notebook: nbformat.NotebookNode) -> list[str]:
@@ -538,7 +539,8 @@ def _checks() -> Iterator[tuple[bool, bool, str]]:
     yield True, False, f"corpus: {'built' if built else 'will be built on first use (minutes)'} in {cache}"
 
     fine = find_spec("jupyterlab") is not None and "python3" in KernelSpecManager().find_kernel_specs()
-    yield fine, True, "JupyterLab and its python3 kernel" + ("" if fine else ": pip install jupyterlab ipykernel")
+    todo = "" if fine else ": pip install jupyterlab ipykernel"
+    yield fine, True, f"JupyterLab and its python3 kernel{todo}"
 
 
 def _wrong_packages() -> Iterator[str]:
@@ -599,6 +601,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Stopped.", file=sys.stderr)
         return 130
     except OSError as error:
-        place, reason = error.filename or "The output folder", error.strerror or error
+        place, reason = error.filename or getattr(args, "out", None) or "The output", error.strerror or error
         print(f"{place} cannot be written ({reason}): make room or choose another --out.", file=sys.stderr)
         return 1

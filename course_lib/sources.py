@@ -75,7 +75,7 @@ def embedded() -> list[Piece]:
     notes (which have no length) are left out and repeats are not played twice. Each file of the corpus keeps
     its own licence, so none of it is committed: it comes from the package on the user's machine.
     """
-    where = cache_folder() / f"embedded-1-music21-{version('music21')}"
+    where = cache_folder() / f"embedded-2-music21-{version('music21')}"
     pieces = _read_cache(where)
     if pieces is None:
         _build_cache(where)
@@ -126,25 +126,26 @@ def score_from_music21(stream) -> symusic.Score:
 
 
 def _sounding_notes(part) -> list[list[int]]:
-    """[start, length, pitch] in ticks; ties joined here, as music21's stripTies takes longer than parsing."""
+    """[start, length, pitch] in ticks, ties joined.
+
+    Joined here because music21's stripTies takes longer than parsing, and misses ties inside chords.
+    """
     notes: list[list[int]] = []
-    tied: dict[int, list[int]] = {}  # pitch → the note that a tie may still lengthen
+    tied: dict[tuple[int, int], list[int]] = {}  # (pitch, end) → the note that a tie lengthens there
     for element in part.flatten().notes:
         start, length = _ticks(element.offset), _ticks(element.quarterLength)
         if length <= 0:
             continue
         for member in element.notes if element.isChord else [element]:
             pitch = member.pitch.midi
-            tie = member.tie or element.tie
-            earlier = tied.pop(pitch, None)
-            if earlier and sum(earlier[:2]) == start:  # some files mark only where a tie starts
-                note = earlier
+            note = tied.pop((pitch, start), None)  # some files mark only where a tie starts
+            if note:
                 note[1] += length
             else:
                 note = [start, length, pitch]
                 notes.append(note)
-            if tie and tie.type in ("start", "continue"):
-                tied[pitch] = note
+            if member.tie and member.tie.type in ("start", "continue"):
+                tied[pitch, start + length] = note
     return notes
 
 

@@ -182,7 +182,7 @@ def test_the_scoreboard_words_its_verdicts(tmp_path):
     assert f"{len(results.claims()) - 2} not run." in page.text
     assert "1 inconclusive, 1 needs listeners" in page.text
     text = re.sub("How it is judged Measure: .*? Line: .{1,900}? (?=inconclusive|needs)", "", page.text)
-    assert "proxy: 0.375 needs listeners 1, quick, CPU: a small one run 1" in text
+    assert "proxy: 0.375 needs listeners 1 in the quick profile, CPU: a small one run 1" in text
     assert "0 (-6.353 to 6.353) inconclusive the interval over seeds spans the line" in text
     links = [link["href"] for link in page.all("a") if "va-leak" in (link.get("aria-label") or "")]
     assert links == ["#run-1", "#run-2"]

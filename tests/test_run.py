@@ -219,6 +219,13 @@ def test_what_is_done_is_not_done_again(notebooks, capsys):
     assert not checkpoint.exists(), "other parameters must not go on from it"
 
 
+def test_a_smoke_run_is_not_taken_for_a_real_one(notebooks, monkeypatch, capsys):
+    assert command("run --out out") == 0
+    monkeypatch.setenv("COURSE_SMOKE", "1")
+    assert command("run --out out") == 0
+    assert "was done before" not in capsys.readouterr().out
+
+
 def test_other_parameters_leave_the_runs_of_a_grid_alone(notebooks):
     folder = Path("out/02_good").resolve()
     earlier = nbformat.v4.new_notebook(metadata={"papermill": {"parameters": {}}})

@@ -1,6 +1,6 @@
 """Time the fast encodings against the libraries they replace, on the same MIDI files in one run.
 
-    python bench/bench_encode.py [FOLDER]
+    python tests/bench/bench_encode.py [FOLDER]
 
 FOLDER holds MIDI files at any depth; without it, eight pieces spread over the embedded corpus are used.
 """
