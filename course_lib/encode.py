@@ -33,7 +33,16 @@ SHORTEST, LONGEST = int(GRID[1]), 64 * PARTS  # music21 has no name for longer t
 PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
 PITCH_NAMES = tuple(f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in range(128))
 DURATION_TYPES = (
-    "32nd", "16th", "eighth", "quarter", "half", "whole", "breve", "longa", "maxima", "duplex-maxima"
+    "32nd",
+    "16th",
+    "eighth",
+    "quarter",
+    "half",
+    "whole",
+    "breve",
+    "longa",
+    "maxima",
+    "duplex-maxima",
 )
 QUARTERS = {name: 2**power / 8 for power, name in enumerate(DURATION_TYPES)}  # the length a type decodes to
 QUARTERS["complex"] = 1.25  # stands for any length that takes tied notes; the commonest in piano music
@@ -181,8 +190,10 @@ def _decode(name: str, step: float) -> tuple[list[int], float]:
         raise ValueError(f"step is {step} quarter notes, too short to tell notes apart: give at least 0.125.")
     sound, typed, kind = name.partition("_")
     if sound not in _pitches():
-        raise ValueError(f'Class "{name}" holds neither a pitch such as C#4 nor pitch classes in normal '
-                         "order such as 0.4.7: give classes that the notes encoding made.")
+        raise ValueError(
+            f'Class "{name}" holds neither a pitch such as C#4 nor pitch classes in normal '
+            "order such as 0.4.7: give classes that the notes encoding made."
+        )
     if typed and kind not in QUARTERS:
         raise ValueError(f'Class "{name}" has an unknown duration type: use one of {", ".join(QUARTERS)}.')
     return _pitches()[sound], QUARTERS[kind] if typed else step
@@ -286,8 +297,13 @@ def _sounding(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _score(
-    ticks_per_quarter: int, tempo: float, start: np.ndarray, length: np.ndarray, pitch: np.ndarray,
-    velocity: int = 80, program: int = 0,
+    ticks_per_quarter: int,
+    tempo: float,
+    start: np.ndarray,
+    length: np.ndarray,
+    pitch: np.ndarray,
+    velocity: int = 80,
+    program: int = 0,
 ) -> symusic.Score:
     times, pitches = (start.astype(np.int32), length.astype(np.int32)), pitch.astype(np.int8)
     track = symusic.Track(program=program)

@@ -1,54 +1,36 @@
-"""Run the notebooks headless, gather what they left in one report, and check the machine.
+"""The command line: run the notebooks headless, make the report, check the machine.
 
-``python -m course_lib run | report | doctor``. papermill (https://papermill.readthedocs.io) executes them.
+``python -m course_lib run | report | notebooks | doctor``. papermill executes the notebooks.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import base64
-import hashlib
 import io
 import itertools
-import json
 import logging
 import os
-import platform
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 import tempfile
-import textwrap
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 from urllib.parse import quote
 
-import jinja2
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import DeadKernelError
-from packaging.requirements import Requirement
 
-from course_lib import PROFILES, draw, encode, listen, results, sources
+from course_lib import PROFILES, UsageError, doctor, report, results, sources
 
-# What nbformat raises for a file that is no notebook.
-UNREADABLE = (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError)
-
-
-class UsageError(ValueError):
-    """The command line asks for something that is not there."""
+READERS = ("12", "13")  # notebooks that read what the others left, so that they are never done for good
 
 
 @dataclass(frozen=True)
@@ -106,6 +88,7 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
             label = ",".join(f"{name}={quote(str(value), safe='')}" for name, value in shown.items())
             label = label if len(points) > 1 else ""
             jobs.append(Job(notebook, point, out / notebook.stem / label, f"{notebook.stem} {label}".strip()))
+    _refuse_other_results(jobs)
     return jobs
 
 
@@ -158,7 +141,7 @@ def _parameter_names(notebook: Path) -> set[str]:
         cells = nbformat.read(notebook, as_version=4).cells
         code = "\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
         nodes = list(ast.walk(ast.parse(code)))
-    except (*UNREADABLE, SyntaxError) as error:
+    except (*report.UNREADABLE, SyntaxError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"Notebook {notebook} cannot be read ({reason}): restore the file.") from error
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -188,32 +171,38 @@ def run(args: argparse.Namespace) -> int:
     if out.parent == runs:
         _point_latest(out)
 
-    failed = []
     try:
-        for count, job in enumerate(jobs, 1):
-            line = f"[{count}/{len(jobs)}] {job.name} ..."
-            if _is_done(job):
-                print(line, "was done before", flush=True)
-                continue
-            print(line, flush=True)
-            started = time.monotonic()
-            error = execute(job)
-            took = duration(time.monotonic() - started)
-            print(line, f"FAILED after {took}: {error}" if error else f"done in {took}", flush=True)
-            if error:
-                failed.append(f"  {job.name}: {error}")
+        failed = _execute_all(jobs)
     except KeyboardInterrupt:
         print(f"\nStopped; what is done is kept. To go on: {again}", file=sys.stderr)
         return 130
 
-    print(f"\nReport      {write_report([out], out / 'index.html')}")
-    pieces = [piece for job in jobs for piece in _music(job.folder)]
+    print(f"\nReport      {report.write([out], out / 'index.html')}")
+    pieces = [piece for job in jobs for piece in report.music(job.folder)]
     for title, kind in (("First MIDI", "midi"), ("First Ogg", "ogg")):
         print(f"{title:<11}", next((piece[kind] for piece in pieces if piece[kind]), "none"))
     if failed:
         failed = [f"{len(failed)} of {len(jobs)} failed:", *failed, f"To try again: {again}"]
         print(*failed, sep="\n", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _execute_all(jobs: Sequence[Job]) -> list[str]:
+    """Execute one after another what is not done yet; returns a line for each that failed."""
+    failed = []
+    for count, job in enumerate(jobs, 1):
+        line = f"[{count}/{len(jobs)}] {job.name} ..."
+        if _is_done(job):
+            print(line, "was done before", flush=True)
+            continue
+        print(line, flush=True)
+        started = time.monotonic()
+        error = execute(job)
+        took = report.duration(time.monotonic() - started)
+        print(line, f"FAILED after {took}: {error}" if error else f"done in {took}", flush=True)
+        if error:
+            failed.append(f"  {job.name}: {error}")
+    return failed
 
 
 def execute(job: Job) -> str | None:
@@ -288,24 +277,23 @@ class _Passed:
         self.stream.flush()
 
 
-def _is_done(job: Job) -> bool:
-    """Whether the folder holds a complete result of the same parameters and code.
+def _refuse_other_results(jobs: Sequence[Job]) -> None:
+    """UsageError where a folder to be filled holds the finished run of other parameters: it is the user's."""
+    smoke = os.environ.get("COURSE_SMOKE") == "1"
+    for job in jobs:
+        earlier, result = report.read_notebook(job.executed), report.read_result(job.folder)
+        parameters = earlier.metadata.get("papermill", {}).get("parameters") if earlier else None
+        if result and (parameters != job.parameters or result.get("smoke", smoke) != smoke):
+            raise UsageError(f"{job.folder} holds a run with other parameters: choose another --out.")
 
-    What other parameters or a smoke run left is removed; files of the same ones stay, for training to go on.
-    """
-    earlier = _read_notebook(job.executed) or _read_notebook(job.partial)
-    if earlier is None or "papermill" not in earlier.metadata:
-        return False
-    result, smoke = _read_result(job.folder), os.environ.get("COURSE_SMOKE") == "1"
-    if earlier.metadata.papermill.get("parameters") != job.parameters or result.get("smoke", smoke) != smoke:
-        for entry in job.folder.iterdir():
-            if not entry.is_dir() or entry.is_symlink():
-                entry.unlink()
-            elif "=" not in entry.name:  # a point of a grid is a run of its own
-                shutil.rmtree(entry)
+
+def _is_done(job: Job) -> bool:
+    """Whether the folder holds a complete result of the same code."""
+    earlier = report.read_notebook(job.executed)
+    if earlier is None or job.notebook.stem.split("_")[0] in READERS:
         return False
     same_code = _code(earlier) == _code(nbformat.read(job.notebook, as_version=4))
-    return same_code and job.executed.exists() and result.get("status") == "complete"
+    return same_code and report.read_result(job.folder).get("status") == "complete"
 
 
 def _code(notebook: nbformat.NotebookNode) -> list[str]:
@@ -324,10 +312,7 @@ def _point_latest(out: Path) -> None:
         latest.write_text(out.name, encoding="utf-8")
 
 
-# ---------------------------------------------------------------- the report
-
-
-def report(args: argparse.Namespace) -> int:
+def merge(args: argparse.Namespace) -> int:
     """Merge run folders into one page."""
     roots = [Path(folder).resolve() for folder in args.runs]
     for root in roots:
@@ -336,230 +321,49 @@ def report(args: argparse.Namespace) -> int:
     target = Path(args.out or os.path.commonpath(roots)).resolve()
     target = target / "index.html" if target.is_dir() else target
     _check_writable(target.parent, "The folder")
-    print(f"Report      {write_report(roots, target)}")
+    print(f"Report      {report.write(roots, target)}")
     return 0
 
 
-def write_report(roots: Sequence[Path], target: Path) -> Path:
-    """Write all runs below ``roots`` into the HTML page ``target`` and return it.
-
-    Pictures go into ``<name of the page>_files`` beside it; what a run left is linked where it lies.
-    UsageError: there is no run.
-    """
-    patterns = ("result.json", "error.txt", "*.ipynb")
-    found = {path.parent for root in roots for pattern in patterns for path in root.rglob(pattern)}
-    folders = sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
-    if not folders:
-        places = ", ".join(map(str, roots))
-        raise UsageError(f"No run was found in {places}: give a folder that run has written.")
-    pictures = target.with_name(f"{target.stem}_files")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    entries = sorted((_entry(folder, pictures) for folder in folders), key=lambda entry: entry["notebook"])
-    counted = {result["folder"]: result for root in roots for result in results.load_results(root)}
-    groups = itertools.groupby(entries, lambda entry: entry["notebook"])
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters |= {
-        "duration": duration,
-        "number": number,
-        "link": lambda path: quote(Path(os.path.relpath(path, target.parent)).as_posix()),
-    }
-    html = environment.get_template("report.html.j2").render(
-        rows=results.scoreboard(list(counted.values())),
-        notebooks={name: list(group) for name, group in groups},
-        anchors={str(entry["folder"]): f"run-{count}" for count, entry in enumerate(entries, 1)},
-        made=datetime.now().astimezone(),
-    )
-    temporary = target.with_suffix(".tmp")
-    try:
-        temporary.write_text(html, encoding="utf-8", errors="replace")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    for picture in pictures.glob("*.png"):  # of an earlier report
-        if picture.name not in html:
-            picture.unlink()
-    return target
+# ---------------------------------------------------------------- the committed copies
 
 
-def _entry(folder: Path, pictures: Path) -> dict[str, Any]:
-    """What the report shows of one run folder."""
-    result, error_file = _read_result(folder), folder / "error.txt"
-    path = next(iter(sorted(folder.glob("*.ipynb"))), None)  # the finished one sorts before the partial one
-    executed = _read_notebook(path) if path else None
-    error = error_file.read_text(encoding="utf-8").strip() if error_file.exists() else ""
-    if not result and (folder / "result.json").exists():
-        error = "result.json is damaged: run the notebook again."
-    stopped = path is not None and path.name.endswith(".partial.ipynb")
-    about = executed.metadata.get("papermill", {}) if executed else {}
-    return {
-        "notebook": result.get("notebook") or (path.name.split(".")[0] if path else folder.name),
-        "folder": folder,
-        "path": path,
-        "status": "failed" if error else "not finished" if stopped else "complete",
-        "error": error,
-        "result": result,
-        "parameters": result.get("parameters") or about.get("parameters", {}),
-        "seconds": result.get("seconds") or about.get("duration"),
-        "music": [piece | {"roll": _piano_roll(piece, pictures)} for piece in _music(folder)],
-        "figures": list(_figures(executed, pictures)) if executed else [],
-        "record": json.dumps({key: result[key] for key in result if key != "comparison"}, indent=1),
-    }
+def refresh(args: argparse.Namespace) -> int:
+    """Execute the notebooks with their own parameters and replace them by clean copies, all or none."""
+    notebooks = _chosen(args.notebooks)
+    with tempfile.TemporaryDirectory() as out:
+        jobs = [Job(notebook, {}, Path(out) / notebook.stem, notebook.stem) for notebook in notebooks]
+        if failed := _execute_all(jobs):
+            print("No notebook was replaced:", *failed, sep="\n", file=sys.stderr)
+            return 1
+        cleaned = {
+            job.notebook: nbformat.writes(clean(nbformat.read(job.executed, 4))) + "\n" for job in jobs
+        }
+    for notebook, text in cleaned.items():
+        partial = notebook.with_suffix(".partial")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, notebook)
+        print(f"{notebook.name}: {len(text) // 1024} KiB")
+    return 0
 
 
-def _music(folder: Path) -> list[dict[str, Any]]:
-    """The generated pieces of a run, ``midi`` and ``ogg`` as paths, or None for a file that is not there."""
-    pieces = []
-    for piece in _read_result(folder).get("music", []):
-        files = {kind: folder / str(piece.get(kind)) for kind in ("midi", "ogg")}
-        pieces.append(piece | {kind: path if path.is_file() else None for kind, path in files.items()})
-    return pieces
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An executed notebook as it is committed: no sound, widget state or stderr."""
+    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+    for cell in notebook.cells:
+        cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
+        if cell.cell_type == "code":
+            cell.outputs = [
+                _without_sound(output) for output in cell.outputs if output.get("name") != "stderr"
+            ]
+    return notebook
 
 
-def _piano_roll(piece: dict[str, Any], pictures: Path) -> dict[str, Any] | None:
-    """The piano roll of a piece; None where there is no MIDI, and with a warning where it cannot be read."""
-    if piece["midi"] is None:
-        return None
-    try:
-        figure = draw.piano_roll(sources.read_midi(piece["midi"]), title=piece.get("name", ""))
-    except (OSError, ValueError) as error:
-        warnings.warn(f"No piano roll of {piece['midi']}: {error}.", stacklevel=2)
-        return None
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
-    return _picture(buffer.getvalue(), f"Piano roll: {piece.get('caption', '')}", pictures)
-
-
-def _figures(executed: nbformat.NotebookNode, pictures: Path) -> Iterator[dict[str, Any]]:
-    """Each PNG a notebook shows, captioned by its section's heading and described by the prose before it."""
-    heading, prose = "", ""
-    for cell in executed.cells:
-        if cell.cell_type == "markdown":
-            lines = [re.sub(r"\[([^]]*)\]\([^)]*\)|[*`]", r"\1", line) for line in cell.source.splitlines()]
-            heading = next((line.strip("# ") for line in reversed(lines) if line.startswith("#")), heading)
-            prose = " ".join(line for line in lines if not line.startswith("#"))
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                png = base64.b64decode(output.data["image/png"])
-                alt = textwrap.shorten(f"{heading}. {prose}", 300, placeholder=" …")
-                yield _picture(png, alt, pictures) | {"caption": heading}
-
-
-def _picture(png: bytes, alt: str, pictures: Path) -> dict[str, Any]:
-    """Keep a PNG under a name made from its content, so that the same report made again changes no file."""
-    pictures.mkdir(exist_ok=True)
-    path = pictures / f"{hashlib.sha256(png).hexdigest()[:20]}.png"
-    path.write_bytes(png)
-    width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])  # the PNG header
-    return {"path": path, "alt": alt, "width": width, "height": height}
-
-
-def _read_result(folder: Path) -> dict[str, Any]:
-    """The folder's ``result.json``; empty where there is none or it is damaged."""
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return result if isinstance(result, dict) else {}
-
-
-def _read_notebook(path: Path) -> nbformat.NotebookNode | None:
-    try:
-        return nbformat.read(path, as_version=4)
-    except UNREADABLE:
-        return None
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: ``1.4 s``, ``84 s``, ``12 min 5 s``, ``3 h 20 min``."""
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def number(value: Any) -> str:
-    """A figure to four digits; a dash for what is no number."""
-    if not isinstance(value, (int, float)) or value != value:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
-# ---------------------------------------------------------------- doctor
-
-
-def doctor(args: argparse.Namespace) -> int:
-    """Print what the machine has, each line OK or what to do; 1 when something required is missing."""
-    missing = False
-    for fine, required, text in _checks():
-        print("OK " if fine else "!! ", text, flush=True)
-        missing |= required and not fine
-    return int(missing)
-
-
-def _checks() -> Iterator[tuple[bool, bool, str]]:
-    """Whether a thing is fine, whether it is required, and what there is or what to do."""
-    fine = sys.version_info >= (3, 11)
-    yield fine, True, f"Python {platform.python_version()}" + ("" if fine else ": install 3.11 or later")
-
-    wrong = list(_wrong_packages())
-    todo = ": " + ", ".join(wrong) + "; pip install -r requirements.txt" if wrong else " in their ranges"
-    yield not wrong, True, f"packages{todo}"
-
-    # In a process of its own: importing a backend may crash, is noisy, and holds the GPU.
-    code = (
-        "import keras\ntry: gpus = keras.distribution.list_devices('gpu')\nexcept Exception: gpus = []\n"
-        "print(keras.__version__, keras.config.backend(), len(gpus))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-        todo = "install its backend, or set KERAS_BACKEND to one that is there"
-        yield False, True, f"Keras cannot be imported ({reason}): {todo}"
-    else:
-        version, backend, gpus = done.stdout.split()[-3:]
-        yield True, True, f"Keras {version} on {backend}"
-        if gpus == "0" and shutil.which("nvidia-smi"):
-            yield False, False, f'GPU not seen by {backend}: pip install -e ".[gpu]"'
-        else:
-            yield True, False, f"GPU: {gpus if gpus != '0' else 'none; a CPU is fine for the quick profile'}"
-
-    todo = ": no Ogg could be written; pip install -r requirements.txt"
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            ogg = listen.save(encode.notes_to_score(["C4_quarter"]), Path(folder) / "note")[1]
-        yield ogg is not None, False, "sound" + (": a note was written as Ogg" if ogg else todo)
-    except Exception as error:  # whatever a sound library may raise
-        yield False, False, f"sound{todo} ({error})"
-
-    free = shutil.disk_usage(".").free / 2**30
-    yield free > 2, False, f"disk: {free:.1f} GiB free here" + ("" if free > 2 else "; make room for 2 GiB")
-
-    cache = sources.cache_folder()
-    built = any(cache.glob("embedded-*"))
-    yield True, False, f"corpus: {'built' if built else 'will be built on first use (minutes)'} in {cache}"
-
-    fine = find_spec("jupyterlab") is not None and "python3" in KernelSpecManager().find_kernel_specs()
-    todo = "" if fine else ": pip install jupyterlab ipykernel"
-    yield fine, True, f"JupyterLab and its python3 kernel{todo}"
-
-
-def _wrong_packages() -> Iterator[str]:
-    """The packages that are missing or outside the ranges this package asks for."""
-    try:
-        requirements = [Requirement(line) for line in metadata.requires("course-lib") or []]
-    except metadata.PackageNotFoundError:
-        yield "course-lib is not installed (pip install -e .)"
-        return
-    for needed in requirements:
-        if needed.marker and not needed.marker.evaluate({"extra": ""}):
-            continue  # of an extra
-        try:
-            version = metadata.version(needed.name)
-        except metadata.PackageNotFoundError:
-            yield f"{needed} is missing"
-            continue
-        if not needed.specifier.contains(version, prereleases=True):
-            yield f"{needed} is needed, not {version}"
+def _without_sound(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    data = output.get("data", {})
+    if "<audio" in data.get("text/html", "") or "application/vnd.jupyter.widget-view+json" in data:
+        output.data = {"text/plain": "(a player or a slider: run the notebook to have it)"}
+    return output
 
 
 # ---------------------------------------------------------------- command line
@@ -569,7 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``python -m course_lib``; returns 0, 1 (something failed), 2 (asked wrongly) or 130 (Ctrl-C)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="run|report|doctor")
+    commands = parser.add_subparsers(required=True, metavar="run|report|notebooks|doctor")
     order = "%(prog)s [NOTEBOOK ...] [option ...]"  # else -p and --seed take the notebooks for values
     command = commands.add_parser("run", usage=order, help="execute notebooks and write the report")
     command.set_defaults(action=run, argv=argv)
@@ -583,10 +387,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     command.add_argument("--out", help="output folder; the same again resumes (default: runs/<time>)")
     command = commands.add_parser("report", help="merge run folders into one page")
-    command.set_defaults(action=report)
+    command.set_defaults(action=merge)
     command.add_argument("runs", nargs="+", metavar="RUNS", help="folders that run has written")
     command.add_argument("--out", help="the page (default: index.html in the folder that holds all RUNS)")
-    commands.add_parser("doctor", help="check this machine").set_defaults(action=doctor)
+    command = commands.add_parser("notebooks", help="execute and clean the committed notebooks")
+    command.set_defaults(action=refresh)
+    command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
+    commands.add_parser("doctor", help="check this machine").set_defaults(action=lambda args: doctor.doctor())
     args = parser.parse_args(argv)
 
     for stream in (sys.stdout, sys.stderr):

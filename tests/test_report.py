@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import symusic
 
-from course_lib import results, run
+from course_lib import report, results, run
 
 EVIL = "<script>alert('no')</script> \"quoted\" & co"
 CAPTION = f"A song {EVIL}"
@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
 
 def write(*roots: Path, target: Path | None = None) -> Page:
-    return Page(run.write_report(roots, target or roots[0] / "index.html"))
+    return Page(report.write(roots, target or roots[0] / "index.html"))
 
 
 def test_one_run_is_shown_with_all_it_left(tmp_path):
@@ -214,9 +214,10 @@ def test_report_merges_folders_into_the_one_that_holds_them(tmp_path, capsys):
 
 def test_durations_and_numbers_in_words():
     seconds = (0.94, 59.6, 119, 125, 3600 * 3 + 61)
-    assert [run.duration(value) for value in seconds] == ["0.9 s", "60 s", "119 s", "2 min 5 s", "3 h 1 min"]
+    words = ["0.9 s", "60 s", "119 s", "2 min 5 s", "3 h 1 min"]
+    assert [report.duration(value) for value in seconds] == words
     numbers = (0.123456, 12345.6, 7, None, float("nan"))
-    assert [run.number(value) for value in numbers] == ["0.1235", "12,346", "7", "–", "–"]
+    assert [report.number(value) for value in numbers] == ["0.1235", "12,346", "7", "–", "–"]
 
 
 # Runs before anything of the page loads; leaves what it saw in the page that --dump-dom prints.

@@ -15,7 +15,7 @@ import nbformat
 import papermill
 import pytest
 
-from course_lib import results, run
+from course_lib import doctor, results, run
 
 PARAMETERS = 'profile = "quick"  # or "paper"\nseed = 0\ndata = "embedded"\n'
 FINISH = """
@@ -66,7 +66,7 @@ def jobs(monkeypatch):
     """The jobs that would have been executed; none is."""
     seen = []
     monkeypatch.setattr(run, "execute", seen.append)
-    monkeypatch.setattr(run, "write_report", lambda roots, target: target)
+    monkeypatch.setattr(run.report, "write", lambda roots, target: target)
     return seen
 
 
@@ -214,26 +214,16 @@ def test_what_is_done_is_not_done_again(notebooks, capsys):
     assert command("run --out out") == 0
     assert "epoch" in capsys.readouterr().out, "changed code runs again"
     assert checkpoint.exists(), "changed code goes on from its checkpoint"
-    assert command("run -p size 2 --out out") == 0
-    assert json.loads(result.read_text())["parameters"]["size"] == 2
-    assert not checkpoint.exists(), "other parameters must not go on from it"
 
 
-def test_a_smoke_run_is_not_taken_for_a_real_one(notebooks, monkeypatch, capsys):
+def test_the_results_of_other_parameters_are_not_overwritten(notebooks, monkeypatch, capsys):
     assert command("run --out out") == 0
+    before = Path("out/02_good/result.json").read_bytes()
+    assert command("run -p size 2 --out out") == 2
+    assert "holds a run with other parameters: choose another --out" in capsys.readouterr().err
     monkeypatch.setenv("COURSE_SMOKE", "1")
-    assert command("run --out out") == 0
-    assert "was done before" not in capsys.readouterr().out
-
-
-def test_other_parameters_leave_the_runs_of_a_grid_alone(notebooks):
-    folder = Path("out/02_good").resolve()
-    earlier = nbformat.v4.new_notebook(metadata={"papermill": {"parameters": {}}})
-    (folder / "seed=0,size=1").mkdir(parents=True)
-    for place in (folder, folder / "seed=0,size=1"):
-        nbformat.write(earlier, place / "02_good.ipynb")
-    assert not run._is_done(run.Job(notebooks / "02_good.ipynb", {"seed": 1}, folder, "02_good"))
-    assert contents(folder) == ["seed=0,size=1", "seed=0,size=1/02_good.ipynb"]
+    assert command("run --out out") == 2, "a smoke run must not replace a real one"
+    assert Path("out/02_good/result.json").read_bytes() == before
 
 
 def test_a_full_disk_stops_the_run_with_one_sentence(notebooks, monkeypatch, capsys):
@@ -323,7 +313,7 @@ def keras_answers(monkeypatch, text: str, status: int = 0) -> None:
 
 def test_doctor_gives_each_line_a_mark(monkeypatch, tmp_path, capsys):
     keras_answers(monkeypatch, "3.15.1 jax 1\n")
-    monkeypatch.setattr(run.metadata, "requires", lambda _: ["numpy>=2", 'pytest>=999; extra == "test"'])
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["numpy>=2", 'pytest>=999; extra == "test"'])
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     assert command("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -335,11 +325,28 @@ def test_doctor_gives_each_line_a_mark(monkeypatch, tmp_path, capsys):
 
 def test_doctor_says_what_is_missing(monkeypatch, capsys):
     keras_answers(monkeypatch, "", status=1)
-    monkeypatch.setattr(run.metadata, "requires", lambda _: ["numpy>=999", "no-such-package-of-ours>=1"])
-    monkeypatch.setattr(run.listen, "save", lambda *_: (_ for _ in ()).throw(RuntimeError("no soundfont")))
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["numpy>=999", "no-such-package-of-ours>=1"])
+    monkeypatch.setattr(doctor.listen, "save", lambda *_: (_ for _ in ()).throw(RuntimeError("no soundfont")))
     assert command("doctor") == 1
     printed = capsys.readouterr().out
     assert "!!  packages: numpy>=999 is needed, not " in printed
     assert "no-such-package-of-ours>=1 is missing; pip install" in printed
     assert "!!  Keras cannot be imported (ModuleNotFoundError: no backend): install" in printed
     assert "!!  sound: no Ogg could be written; pip install" in printed
+
+
+def test_the_committed_copies_are_replaced_all_or_none(notebooks, capsys):
+    sound = "from IPython.display import HTML\nimport sys\nprint('late', file=sys.stderr)\nHTML('<audio src=x>')"
+    good = notebooks / "02_good.ipynb"
+    write_notebook(good, GOOD[0], "print(6 * 7)", sound)
+    before = good.read_text()
+    write_notebook(notebooks / "03_bad.ipynb", GOOD[0], "1 / 0")
+    assert command("notebooks") == 1
+    assert good.read_text() == before and "ZeroDivisionError" in capsys.readouterr().err
+
+    assert command("notebooks 02") == 0
+    cells = nbformat.read(good, as_version=4).cells
+    assert [cell.execution_count for cell in cells] == [1, 2, 3], "no cell is injected"
+    assert cells[1].outputs[0].text == "42\n"
+    assert len(cells[2].outputs) == 1 and "<audio" not in good.read_text()
+    assert not list(notebooks.glob("*.partial"))
