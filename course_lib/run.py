@@ -349,7 +349,8 @@ def refresh(args: argparse.Namespace) -> int:
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """An executed notebook as it is committed: no sound, widget state or stderr."""
-    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
         if cell.cell_type == "code":

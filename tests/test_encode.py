@@ -135,13 +135,33 @@ def test_importing_the_module_imports_neither_music21_nor_a_backend():
 # ---------------------------------------------------------------- notes: real pieces
 
 CHORALES = [
-    "bwv10.7", "bwv135.6", "bwv165.6", "bwv175.7", "bwv227.1", "bwv244.10", "bwv248.33-3", "bwv253", "bwv262",
-    "bwv267", "bwv281", "bwv296", "bwv300", "bwv314", "bwv328", "bwv338", "bwv350", "bwv384", "bwv42.7",
+    "bwv10.7",
+    "bwv135.6",
+    "bwv165.6",
+    "bwv175.7",
+    "bwv227.1",
+    "bwv244.10",
+    "bwv248.33-3",
+    "bwv253",
+    "bwv262",
+    "bwv267",
+    "bwv281",
+    "bwv296",
+    "bwv300",
+    "bwv314",
+    "bwv328",
+    "bwv338",
+    "bwv350",
+    "bwv384",
+    "bwv42.7",
     "bwv8.6",
 ]
 MOVEMENTS = [
-    "haydn/opus1no1/movement2", "haydn/opus1no1/movement4", "mozart/k545/movement1_exposition",
-    "mozart/k156/movement3", "beethoven/opus18no1/movement3",
+    "haydn/opus1no1/movement2",
+    "haydn/opus1no1/movement4",
+    "mozart/k545/movement1_exposition",
+    "mozart/k156/movement3",
+    "beethoven/opus18no1/movement3",
 ]
 
 
@@ -191,8 +211,10 @@ def delayed(stream, ticks_per_quarter):
     return any(abs(note.offset - note.editorial.midiTickStart / ticks_per_quarter) > 0.01 for note in untied)
 
 
-@pytest.mark.skipif(not (SHARED_DATA / "asap_scores.zip").exists(),
-                    reason="asap_scores.zip is not here: set COURSE_SHARED_DATA to the folder that holds it")
+@pytest.mark.skipif(
+    not (SHARED_DATA / "asap_scores.zip").exists(),
+    reason="asap_scores.zip is not here: set COURSE_SHARED_DATA to the folder that holds it",
+)
 def test_asap_midi_files_give_the_same_classes_both_ways_but_for_what_music21s_reader_changes(tmp_path):
     with zipfile.ZipFile(SHARED_DATA / "asap_scores.zip") as archive:
         archive.extractall(tmp_path)

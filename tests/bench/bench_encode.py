@@ -59,14 +59,20 @@ def _frames(file: Path) -> None:
 
 
 def _compare(
-    task: str, files: list[Path], library: str, slow: Callable[[Path], None], fast: Callable[[Path], None],
+    task: str,
+    files: list[Path],
+    library: str,
+    slow: Callable[[Path], None],
+    fast: Callable[[Path], None],
     target: float,
 ) -> dict[str, float]:
     slow_ms = mean(_milliseconds(slow, file, repeats=3) for file in files)
     fast_ms = mean(_milliseconds(fast, file, repeats=21) for file in files)
     ratio = slow_ms / fast_ms
-    print(f"{task}: {library} {slow_ms:.0f} ms, fast {fast_ms:.2f} ms a file, "
-          f"{ratio:.0f} times faster (target {target})")
+    print(
+        f"{task}: {library} {slow_ms:.0f} ms, fast {fast_ms:.2f} ms a file, "
+        f"{ratio:.0f} times faster (target {target})"
+    )
     return {"slow_ms": slow_ms, "fast_ms": fast_ms, "ratio": ratio, "target": target}
 
 
