@@ -5,7 +5,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else its start-up notes fill the first cell
 
-logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every model a notebook builds anew
+# TensorFlow warns of each further model that one notebook trains, as if it were a mistake.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 PROFILES = ("quick", "paper")
 
