@@ -316,3 +316,52 @@ def _overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     edges = np.quantile(np.r_[a, b], np.arange(1, bins) / bins)
     shares = [np.bincount(np.searchsorted(edges, x), minlength=bins) / len(x) for x in (a, b)]
     return float(np.minimum(*shares).sum())
+
+
+# --- likelihood of held-out frames ------------------------------------------------------------------------
+
+
+def frame_nll(logits: Sequence[NDArray[np.floating]], frames: Sequence[Roll]) -> float:
+    """Negative log-likelihood of songs in nats a frame, each pitch of a frame an independent Bernoulli.
+
+    `frames[i]` is a song, bool `(T, pitches)`. `logits[i]`, `(T - 1, pitches)`, predict its frames 2 to T,
+    each from the frames before it: row t is of frame t + 1. Logits are what the sigmoid takes, not the
+    probabilities it gives. The sum over pitches is averaged over the predicted frames of all songs together,
+    so that a long song weighs more than a short one; first frames are neither predicted nor counted (of the
+    4,725 test frames of JSB Chorales in 77 songs, 4,648 count). This is the figure that Bai et al. (2018) and
+    Boulanger-Lewandowski et al. (2012) print. nan where no song has a second frame.
+    Raises ValueError where logits and songs do not match.
+    """
+    if len(logits) != len(frames):
+        raise ValueError(f"frame_nll got logits of {len(logits)} songs and frames of {len(frames)}")
+    nats, count = 0.0, 0
+    for predicted, song in zip(logits, frames, strict=True):
+        _check_prediction(predicted, song)
+        # -log sigmoid(x) = log(1 + exp(-x)), which neither overflows nor rounds a sure probability to 1
+        signed = np.where(song[1:], predicted, np.negative(predicted)).astype(float)
+        nats += float(np.logaddexp(0, -signed).sum())
+        count += len(predicted)
+    return nats / count if count else nan
+
+
+def marginal_nll(train: Sequence[Roll], test: Sequence[Roll]) -> float:
+    """`frame_nll` of test songs under each pitch's frequency in the training songs, blind to what came before.
+
+    A model that learned nothing but how often each pitch sounds scores this: JSB Chorales 11.09, Nottingham
+    10.26. Half a frame is added on each side of a pitch (Krichevsky and Trofimov 1981), so that one never
+    heard in training is improbable and not impossible. Raises ValueError without training songs, and for
+    songs that are not bool with the same number of pitches.
+    """
+    if not train or any(song.dtype != bool or song.shape[1:] != train[0].shape[1:] for song in train):
+        raise ValueError("marginal_nll needs training songs, each bool (T, pitches) with the same pitches")
+    heard = np.concatenate(train)
+    logits = np.log(heard.sum(0) + 0.5) - np.log((~heard).sum(0) + 0.5)
+    return frame_nll([np.broadcast_to(logits, (max(0, len(song) - 1), len(logits))) for song in test], test)
+
+
+def _check_prediction(logits: NDArray[np.floating], song: Roll) -> None:
+    if song.dtype != bool or song.ndim != 2 or not len(song) or logits.shape != (len(song) - 1, song.shape[1]):
+        raise ValueError(
+            f"logits must be (T - 1, pitches) and frames bool (T, pitches) with T of 1 or more,"
+            f" but these are {logits.shape} and {song.dtype} {song.shape}: predict frames 2 to T"
+        )

@@ -48,7 +48,10 @@ def draw(probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (cumulative <= threshold).sum(axis=-1)
 
 
+RECURRENT_LAYERS = (keras.layers.LSTM, keras.layers.GRU)
+CONVOLUTION_LAYERS = (keras.layers.Conv1D, keras.layers.SeparableConv1D)
 TIMELESS_LAYERS = (  # each step of their output depends on the same step of their input alone
+    keras.layers.InputLayer,
     keras.layers.Embedding,
     keras.layers.Rescaling,
     keras.layers.Reshape,
@@ -57,80 +60,100 @@ TIMELESS_LAYERS = (  # each step of their output depends on the same step of the
     keras.layers.LayerNormalization,
     keras.layers.Activation,
     keras.layers.Dropout,
-    keras.layers.ZeroPadding1D,
+    keras.layers.Add,
+    keras.layers.Multiply,
 )
-RECURRENT_LAYERS = (keras.layers.LSTM, keras.layers.GRU)
-CONVOLUTION_LAYERS = (keras.layers.Conv1D, keras.layers.SeparableConv1D)
 
 
 class Stepper:
-    """A trained next-note model turned into one compiled step that carries its past along.
+    """A trained model of sequences turned into one compiled step that carries its past along.
 
-    Takes a ``keras.Sequential`` from integers ``(batch, time)`` to logits ``(batch, classes)``, made of
-    layers that look at one step at a time (embedding, dense, normalisation, dropout), LSTM and GRU, and
+    Takes a model of ``(batch, time, …)`` to logits ``(batch, classes)`` or ``(batch, time, classes)``, of
+    layers that look at one step at a time (embedding, dense, normalisation, dropout, sums), LSTM and GRU, and
     causal convolutions (``Conv1D`` with causal padding, or a valid one after ``ZeroPadding1D``). A recurrent
-    layer's past is its state; a convolution's is its last ``kernel_size - 1`` inputs. The logits equal those
-    of the model over everything fed since :meth:`reset`. Raises ValueError for a layer that needs more.
+    layer's past is its state; a convolution's is its last inputs. The logits equal those of the model over
+    everything fed since :meth:`reset`. Raises ValueError for a layer that needs more than that.
     """
 
-    def __init__(self, model: keras.Sequential, batch: int = 1):
-        self._model = OneStep(model.layers)
-        self._initial = [
-            np.zeros((batch, *shape), "float32") for layer in model.layers for shape in _past(layer)
-        ]
-        self.reset()
+    def __init__(self, model: keras.Model, batch: int = 1):
+        self._stateful: list[OneStep | Past] = []
+        (sequence,) = model.inputs
+        step = keras.Input((1, *sequence.shape[2:]), batch_size=batch, dtype=sequence.dtype)
+        self._model = keras.models.clone_model(
+            keras.Model(model.inputs, model.outputs[0]),  # functional, if it was sequential
+            input_tensors=[step],
+            clone_function=lambda layer: layer,  # the same weights
+            call_function=self._one_step,
+        )
+
+    def _one_step(self, layer, x, **options):
+        if isinstance(layer, RECURRENT_LAYERS):
+            recurrent = OneStep(layer.cell)
+            self._stateful.append(recurrent)
+            return recurrent(x) if layer.return_sequences else recurrent(x)[:, 0]
+        if isinstance(layer, CONVOLUTION_LAYERS) and layer.padding != "same" and layer.strides == (1,):
+            if reach := (layer.kernel_size[0] - 1) * layer.dilation_rate[0]:
+                past = Past(reach)
+                self._stateful.append(past)
+                x = past(x)
+            return layer(x)[:, -1:]
+        if isinstance(layer, keras.layers.ZeroPadding1D):
+            return x  # its zeros are the convolution's first past
+        if isinstance(layer, TIMELESS_LAYERS):
+            return layer(x, **options)
+        raise ValueError(f"The layer {layer.name} may look beyond its past, so it cannot be stepped.")
 
     def reset(self) -> None:
         """Forget everything heard so far."""
-        self._state = self._initial
+        for layer in self._stateful:
+            for variable in layer.remembered:
+                variable.assign(keras.ops.zeros(variable.shape))
 
     def step(self, notes: np.ndarray) -> np.ndarray:
-        """Feed one note a row, integers ``(batch,)``; logits ``(batch, classes)`` for the note after it."""
-        logits, *self._state = self._model.predict_on_batch(
-            [np.asarray(notes, "int32")[:, None], *self._state]
-        )
-        return logits
+        """Feed one step a row, ``(batch, …)``; logits ``(batch, classes)`` for what comes after it."""
+        logits = self._model.predict_on_batch(np.asarray(notes)[:, None])
+        return logits[:, 0] if logits.ndim == 3 else logits
 
 
-def _past(layer) -> list[tuple[int, ...]]:
-    """Shapes, without the batch, of what a layer has to remember between two steps."""
-    if isinstance(layer, RECURRENT_LAYERS):
-        sizes = layer.cell.state_size
-        return [(size,) for size in (sizes if isinstance(sizes, list) else [sizes])]
-    if isinstance(layer, CONVOLUTION_LAYERS) and layer.padding != "same" and layer.strides == (1,):
-        return [((layer.kernel_size[0] - 1) * layer.dilation_rate[0], layer.input.shape[-1])]
-    if isinstance(layer, TIMELESS_LAYERS):
-        return []
-    raise ValueError(
-        f"The layer {layer.name} may look beyond one step and its past, so it cannot be stepped."
-    )
+class OneStep(keras.layers.Layer):
+    """A recurrent cell that keeps its state between calls: ``(batch, 1, inputs)`` to ``(batch, 1, units)``.
 
+    Keras' own stateful layers forget their state on JAX when a model predicts.
+    """
 
-class OneStep(keras.Model):
-    """(notes ``(batch, 1)``, *past) → (logits, *past one step later)."""
-
-    def __init__(self, layers):
+    def __init__(self, cell):
         super().__init__()
-        self.steps = layers
+        self.cell = cell
 
-    def call(self, inputs):
-        x, *past = inputs
-        later = []
-        for layer in self.steps:
-            remembered, past = past[: len(_past(layer))], past[len(_past(layer)) :]
-            if isinstance(layer, RECURRENT_LAYERS):
-                x, now = layer.cell(x[:, 0], remembered)
-                x = x[:, None] if layer.return_sequences else x
-                later.extend(now)
-            elif isinstance(layer, CONVOLUTION_LAYERS):
-                x = keras.ops.concatenate([*remembered, x], axis=1)
-                later.append(x[:, 1:])
-                x = layer(x)[:, -1:]
-            elif not isinstance(
-                layer, keras.layers.ZeroPadding1D
-            ):  # its zeros are the convolution's first past
-                x = layer(x)
-        return [x, *later]
+    def build(self, shape):
+        sizes = self.cell.state_size if isinstance(self.cell.state_size, list) else [self.cell.state_size]
+        self.remembered = [
+            self.add_weight(shape=(shape[0], size), initializer="zeros", trainable=False) for size in sizes
+        ]
+
+    def call(self, x):
+        x, now = self.cell(x[:, 0], [variable.value for variable in self.remembered])
+        for variable, value in zip(self.remembered, now, strict=True):
+            variable.assign(value)
+        return x[:, None]
+
+
+class Past(keras.layers.Layer):
+    """Puts the last steps before a new one: ``(batch, 1, channels)`` to ``(batch, reach + 1, channels)``."""
+
+    def __init__(self, reach: int):
+        super().__init__()
+        self.reach = reach
+
+    def build(self, shape):
+        past = (shape[0], self.reach, shape[2])
+        self.remembered = [self.add_weight(shape=past, initializer="zeros", trainable=False)]
+
+    def call(self, x):
+        (past,) = self.remembered
+        x = keras.ops.concatenate([past.value, x], axis=1)
+        past.assign(x[:, 1:])
+        return x
 
 
 def generate(

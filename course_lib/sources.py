@@ -6,15 +6,19 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 import symusic
 from tqdm import tqdm
@@ -46,7 +50,8 @@ def fingerprint(pieces: list[Piece]) -> str:
     """Twelve hexadecimal digits that change when any name or note of the pieces does."""
     digest = hashlib.sha256()
     for piece in sorted(pieces, key=lambda piece: piece.name):
-        digest.update(f"{piece.name} {piece.score.ticks_per_quarter} {piece.time_signatures}".encode())
+        header = f"{piece.name} {piece.score.ticks_per_quarter} {piece.time_signatures}"
+        digest.update(header.encode(errors="surrogateescape"))  # file names need not be UTF-8
         for track in piece.score.tracks:
             notes = track.notes.numpy()
             for column in ("time", "duration", "pitch"):
@@ -110,7 +115,8 @@ def score_from_music21(stream) -> symusic.Score:
     The stream itself is moved to sounding pitch, where its parts are written for transposing instruments.
     """
     score = symusic.Score(TICKS_PER_QUARTER)
-    tempos = [mark.number for mark in stream.recurse().getElementsByClass("MetronomeMark") if mark.number]
+    marks = stream.recurse().getElementsByClass("MetronomeMark")
+    tempos = [mark.getQuarterBPM() for mark in marks if mark.number]
     score.tempos.append(symusic.Tempo(0, tempos[0] if tempos else DEFAULT_TEMPO))
     stream.toSoundingPitch(inPlace=True)
     for offset, signature in _time_signatures(stream):
@@ -166,13 +172,18 @@ def _convert_work(name: str, source: Path, folder: Path) -> dict | None:
     score = score_from_music21(converter.parse(source, forceSource=True))
     if score.note_num() == 0:
         return None
-    midi = folder / (name.replace("/", "_") + ".mid")
+    midi = _cached_midi(folder, name)
     score.dump_midi(midi)
-    return {"name": name, "file": midi.name, "sha256": hashlib.sha256(midi.read_bytes()).hexdigest()}
+    return {"name": name, "sha256": hashlib.sha256(midi.read_bytes()).hexdigest()}
+
+
+def _cached_midi(folder: Path, name: str) -> Path:
+    return folder / (name.replace("/", "_") + ".mid")
 
 
 def _build_cache(where: Path) -> None:
     where.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(where, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=where.name + ".partial-", dir=where.parent))
     try:
         works = corpus_paths()
@@ -182,20 +193,31 @@ def _build_cache(where: Path) -> None:
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
             jobs = [pool.submit(_convert_work, name, source, partial) for name, source in works]
             progress = tqdm(jobs, desc="Building the embedded corpus (once)", unit="piece", mininterval=5)
-            rows = [row for job in progress if (row := job.result())]
+            try:
+                rows = [row for job in progress if (row := job.result())]
+            finally:  # an interruption would otherwise wait for every piece
+                pool.shutdown(cancel_futures=True)
         kept: dict[str, dict] = {}
         for row in sorted(rows, key=lambda row: row["name"]):
             kept.setdefault(row["sha256"], row)  # some works stand twice under two names, note for note
         for row in rows:
             if row not in kept.values():
-                (partial / row["file"]).unlink()
+                _cached_midi(partial, row["name"]).unlink()
         (partial / "index.json").write_text(json.dumps(list(kept.values()), indent=0))
-        shutil.rmtree(where, ignore_errors=True)
-        partial.rename(where)
+        try:
+            partial.rename(where)
+        except OSError:
+            if _read_cache(where) is None:  # else another process has built the same meanwhile
+                raise
     except OSError as error:
         raise OSError(
             f"The corpus cache {where} could not be written ({error}): free some disk space, "
             "or set COURSE_CACHE to a folder that can be written."
+        ) from error
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "A process that read the corpus died: in a script of your own, load pieces under "
+            '`if __name__ == "__main__":`; otherwise see that memory is free.'
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -206,7 +228,7 @@ def _read_cache(where: Path) -> list[Piece] | None:
     try:
         pieces = []
         for row in json.loads((where / "index.json").read_text()):
-            content = (where / row["file"]).read_bytes()
+            content = _cached_midi(where, row["name"]).read_bytes()
             if hashlib.sha256(content).hexdigest() != row["sha256"]:
                 return None
             pieces.append(_piece(row["name"], row["name"].split("/")[0], symusic.Score.from_midi(content)))
@@ -237,10 +259,11 @@ def folder(path: str | Path) -> list[Piece]:
         name = file.relative_to(root)
         try:
             score = read_midi(file)
-        except ValueError as problem:
+        except (ValueError, OSError) as problem:
             skipped.append(f"  {name}: {problem}")
             continue
-        pieces.append(_piece(str(name.with_suffix("")), name.parts[0] if len(name.parts) > 1 else "", score))
+        composer = name.parts[0] if len(name.parts) > 1 else ""
+        pieces.append(_piece(name.with_suffix("").as_posix(), composer, score))
     if skipped:
         print(
             f"Skipped {len(skipped)} of {len(files)} MIDI files in {root}:",
@@ -282,7 +305,10 @@ def read_midi(path: Path) -> symusic.Score:
         raise ValueError("holds drums only")
     if any(not 0 < tempo.qpm < 10_000 for tempo in score.tempos):
         raise ValueError("has a tempo of zero")
-    if score.end() > MAX_QUARTERS * score.ticks_per_quarter:
+    if any(meter.numerator < 1 or meter.denominator < 1 for meter in score.time_signatures):
+        raise ValueError("has a time signature of zero")
+    # Times are 32-bit in symusic: the sum of absurd ones comes out below zero.
+    if score.start() < 0 or score.end() > MAX_QUARTERS * score.ticks_per_quarter:
         raise ValueError(f"claims to last more than {MAX_QUARTERS:,} quarter notes")
     return score
 
@@ -291,23 +317,134 @@ def _check_chunks(content: bytes) -> None:
     """Walk the chunks of a MIDI file: a parser may return half of a file that was cut off and say nothing."""
     if not content:
         raise ValueError("an empty file")
-    if content[:4] not in (b"MThd", b"RIFF"):
+    if content[:4] != b"MThd":
         raise ValueError("not a MIDI file")
-    if content[:4] == b"RIFF":
-        return  # a MIDI file in a RIFF wrapper: left to the parser
     if len(content) < 14:
         raise ValueError("cut off in its header")
     tracks = int.from_bytes(content[10:12], "big")
     if tracks > MAX_TRACKS:
         raise ValueError(f"declares {tracks:,} tracks, more than {MAX_TRACKS:,}")
     position = 8 + int.from_bytes(content[4:8], "big")
-    for track in range(tracks):
+    track = 1
+    while track <= tracks:
         end = position + 8 + int.from_bytes(content[position + 4 : position + 8], "big")
         if position + 8 > len(content) or end > len(content):
-            raise ValueError(f"cut off in track {track + 1} of {tracks}")
+            raise ValueError(f"cut off in track {track} of {tracks}")
+        if content[position : position + 4] == b"MTrk":  # other chunks may stand between
+            if not _sound_events(content, position + 8, end):
+                raise ValueError(f"a damaged event in track {track} of {tracks}")
+            track += 1
         position = end
+
+
+# Events of the Standard MIDI File 1.0 as patterns. A time (TIME) ends at its first byte below 128, and so do
+# lengths; a status byte is above, and an event without one repeats the last (running status).
+TIME = rb"[\x80-\xff]{0,3}[\x00-\x7f]"
+SHORT = rb"TIME([\xc0-\xdf])[\x00-\x7f](?:TIME[\x00-\x7f]){0,999}"
+LONG = rb"TIME([\x80-\xbf\xe0-\xef])[\x00-\x7f]{2}(?:TIME[\x00-\x7f]{2}){0,999}"
+REPEATED = {0: b"", 1: rb"(?:TIME[\x00-\x7f]){1,999}|", 2: rb"(?:TIME[\x00-\x7f]{2}){1,999}|"}
+CHANNEL_EVENTS = {
+    size: re.compile((repeated + rb"(?:" + SHORT + rb"|" + LONG + rb"){1,999}").replace(b"TIME", TIME))
+    for size, repeated in REPEATED.items()
+}
+META_OR_SYSEX = re.compile(rb"TIME(?:\xff([\x00-\x7f])|\xf0)(TIME)".replace(b"TIME", TIME))
+
+
+def _sound_events(content: bytes, position: int, end: int) -> bool:
+    """Whether a track is made of whole events: a damaged one can crash symusic 0.5, and Python with it."""
+    data_bytes = 0  # of the event that a running status repeats
+    while position < end:
+        if events := CHANNEL_EVENTS[data_bytes].match(content, position, end):
+            position, data_bytes = events.end(), events.lastindex or data_bytes
+        elif event := META_OR_SYSEX.match(content, position, end):
+            length = reduce(lambda value, byte: value << 7 | byte & 127, event[2], 0)
+            position = event.end() + length
+            if event[1] == b"\x2f":
+                break  # end of track
+            if event[1] is None:
+                data_bytes = 0
+        else:
+            return False
+    return position <= end
 
 
 def _piece(name: str, composer: str, score: symusic.Score) -> Piece:
     found = [f"{signature.numerator}/{signature.denominator}" for signature in score.time_signatures]
     return Piece(name, composer, score, tuple(dict.fromkeys(found)) or ("4/4",))  # 4/4 is MIDI's own default
+
+
+# ---------------------------------------------------------------- downloads
+
+DOWNLOADS = {  # name: (file, its SHA-256); data_scripts/download.py fetches them
+    "jsb": ("JSB_Chorales.mat", "ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4"),
+    "nottingham": ("Nottingham.mat", "d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea"),
+    "muse": ("MuseData.mat", "e8d9eb422ec3833c25f43a9f854d4ee0b9118a20b45f2c183395cdc30ffa14ff"),
+    "piano_midi": ("Piano_midi.mat", "990a8a71d5764a7eaa3e78d9e5023d1470380fe2db3a1448265a97a24c8b1c34"),
+}
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"  # beside the checkout: a class's own copy
+LOWEST_KEY = 21  # MIDI pitch of the first of a piano's 88 keys
+
+
+def download_folder() -> Path:
+    """Where downloads are kept: ``downloads/`` of the cache folder."""
+    return cache_folder() / "downloads"
+
+
+def holds(path: Path, sha256: str) -> bool:
+    """Whether ``path`` is a file with that SHA-256 (64 lower-case hexadecimal digits)."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+def find_download(name: str) -> Path | None:
+    """The file of a data set of `DOWNLOADS`, its SHA-256 checked, or None where there is none.
+
+    Looked for in the downloads of the cache, then in the folder ``$COURSE_DATA``, then in ``shared/data``
+    beside the checkout, so that a class can share one copy. A file of that name with other content is named
+    on stderr and passed over. Raises ValueError for an unknown name.
+    """
+    if name not in DOWNLOADS:
+        raise ValueError(f"There is no data set '{name}': choose {', '.join(DOWNLOADS)}.")
+    file, sha256 = DOWNLOADS[name]
+    folders = [download_folder(), SHARED_DATA]
+    if class_folder := os.environ.get("COURSE_DATA"):
+        folders.insert(1, Path(class_folder).expanduser())
+    for where in folders:
+        if holds(where / file, sha256):
+            return where / file
+        if (where / file).exists():
+            print(f"Passed over {where / file}: its SHA-256 is not the published one.", file=sys.stderr)
+    return None
+
+
+def polyphonic(name: str) -> dict[str, list[np.ndarray]]:
+    """The songs of a data set of Boulanger-Lewandowski et al. (2012), each bool ``(frames, 88)``.
+
+    The keys "train", "valid" and "test" are the published splits. A frame is a quarter note in "jsb" and an
+    eighth in "nottingham", "muse" and "piano_midi". Column 0 is MIDI pitch 21 (`LOWEST_KEY`), as in the
+    authors' own lists of pitches. The chorales of "jsb" all stand in C major or C minor, about an octave
+    above where Bach wrote them. The files are those that Bai et al. (2018) give with their code.
+    Raises ValueError where no verified file is found, and for a file that holds anything else.
+    """
+    from scipy.io import loadmat  # here, since most notebooks have no use for it
+
+    path = find_download(name)
+    if path is None:
+        raise ValueError(
+            f"The data set '{name}' is not here: run `python -m data_scripts.download {name}`, "
+            f"or set COURSE_DATA to a folder that holds {DOWNLOADS[name][0]}."
+        )
+    splits = ("train", "valid", "test")
+    try:
+        content = loadmat(path, variable_names=[f"{split}data" for split in splits])  # unpickles nothing
+        return {split: [_frames(song) for song in content[f"{split}data"].ravel()] for split in splits}
+    except Exception as error:  # loadmat raises many types on a damaged file
+        raise ValueError(f"{path} holds no songs of 88 pitches in three splits ({error}).") from error
+
+
+def _frames(song: np.ndarray) -> np.ndarray:
+    if song.ndim != 2 or song.shape[1] != 88 or not len(song) or not np.isin(song, (0, 1)).all():
+        raise ValueError(f"a song of {song.dtype} {song.shape} is not (frames, 88) of 0 and 1")
+    return song.astype(bool)
