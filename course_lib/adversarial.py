@@ -31,7 +31,7 @@ def generator_loss(fake_logits: Any) -> Any:
 
 
 class Adversarial:
-    """A generator from noise ``(batch, latent)`` to music, and a discriminator from music to one logit a piece.
+    """A generator from noise ``(batch, latent)`` to music, a discriminator from music to one logit a piece.
 
     Each has its own optimizer and its own step. A step moves the weights and the normalisation statistics of
     its own network alone: the other's batch normalisation works on the batch, as in training, but what it
@@ -50,20 +50,20 @@ class Adversarial:
         discriminator_loss: Callable = discriminator_loss,
     ):
         if generator_optimizer is discriminator_optimizer:
-            raise ValueError("Both networks were given one optimizer: give each its own, as it keeps a state.")
+            raise ValueError(
+                "Both networks were given one optimizer, which keeps a state: give each its own."
+            )
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             if not network.trainable_variables:
-                raise ValueError(f"The {name} has no trainable weights: leave trainable at True, as each step "
-                                 "moves its own network only.")  # fmt: skip
+                problem = f"The {name} has no trainable weights"
+                raise ValueError(f"{problem}: leave trainable at True, each step moves its own network only.")
         self.generator, self.discriminator = generator, discriminator
         self.optimizers = [generator_optimizer, discriminator_optimizer]
         self._losses = generator_loss, discriminator_loss
         generator_optimizer.build(generator.trainable_variables)
         discriminator_optimizer.build(discriminator.trainable_variables)
         update = _update()
-        self._generator_step = update(
-            self._generator_value, generator, discriminator, generator_optimizer
-        )
+        self._generator_step = update(self._generator_value, generator, discriminator, generator_optimizer)
         self._discriminator_step = update(
             self._discriminator_value, discriminator, generator, discriminator_optimizer
         )
@@ -97,6 +97,94 @@ class Adversarial:
         real_logits, state = self.discriminator.stateless_call(weights, state, real, training=True)
         fake_logits, state = self.discriminator.stateless_call(weights, state, fake, training=True)
         return self._losses[1](real_logits, fake_logits), (state, other_state)
+
+
+class Trained(NamedTuple):
+    """The losses of both networks at each step, float64 ``(steps,)``, and music along the way.
+
+    ``samples`` ``(checkpoints, pieces, …)`` holds what the generator made of the same noise after ``marks``
+    steps, its normalisation working as it does after training.
+    """
+
+    discriminator_loss: np.ndarray
+    generator_loss: np.ndarray
+    marks: np.ndarray
+    samples: np.ndarray
+
+
+def fit(
+    players: Adversarial,
+    real: np.ndarray,
+    *,
+    steps: int,
+    batch_size: int,
+    folder: Path,
+    seed: int,
+    noise: np.ndarray,
+    checkpoints: int = 20,
+) -> Trained:
+    """Train both networks for ``steps`` steps: the discriminator moves, then the generator.
+
+    Each step draws a batch of ``real`` ``(pieces, …)`` and fresh noise from ``(seed, step)``. After each of
+    ``checkpoints`` equal parts of the training a line is printed, samples are made from ``noise``
+    ``(pieces, latent)``, and everything is saved in ``folder``. Called again with the same networks, data and
+    settings, training continues after the last checkpoint to the same losses as if it had never stopped;
+    with anything changed (but the code of the losses) it starts anew. Raises FloatingPointError when a loss
+    stops being a number.
+    """
+    if train.smoke():
+        steps = 4
+        print(f"COURSE_SMOKE=1: training is cut to {steps} steps, and means nothing.")
+    marks = np.unique(-(-steps * np.arange(1, checkpoints + 1) // checkpoints))
+    layers = [*players.generator.layers, *players.discriminator.layers]
+    key = train.fingerprint([*layers, *players.optimizers], real, noise, marks, batch_size, seed)
+    losses, samples = _restore(players, folder, key)
+    if losses:
+        print(f"continuing after step {len(losses)} of {steps}, saved in {folder.name}/")
+    started = time.perf_counter()
+    for step in range(len(losses), steps):
+        rng = np.random.default_rng([seed, step])
+        batch = real[rng.integers(len(real), size=batch_size)]
+        fresh = rng.normal(size=(2, batch_size, *noise.shape[1:])).astype("float32")
+        losses.append((players.discriminator_step(batch, fresh[0]), players.generator_step(fresh[1])))
+        if not all(map(math.isfinite, losses[-1])):
+            raise FloatingPointError(
+                "The loss of discriminator and generator became {} and {} in step {}: try lower learning "
+                "rates, or clip the gradients (clipnorm=1 in the optimizers).".format(*losses[-1], step + 1)
+            )
+        if step + 1 in marks:
+            samples.append(players.generator.predict_on_batch(noise))
+            _save(players, folder, key, losses, samples)
+            shown = "discriminator {:.3f}  generator {:.3f}".format(*losses[-1])
+            print(f"step {step + 1}/{steps}  {shown}  {time.perf_counter() - started:.0f} s", flush=True)
+    discriminator, generator = np.array(losses).T
+    return Trained(discriminator, generator, marks, np.array(samples))
+
+
+def _save(players: Adversarial, folder: Path, key: str, losses: list, samples: list) -> None:
+    """One file, put in place when it is whole: a kill leaves the last checkpoint valid."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {str(i): ops.convert_to_numpy(variable) for i, variable in enumerate(players.variables)}
+    partial = folder / "adversarial.partial.npz"
+    np.savez(partial, key=key, losses=losses, samples=samples, **arrays)
+    os.replace(partial, folder / "adversarial.npz")
+
+
+def _restore(players: Adversarial, folder: Path, key: str) -> tuple[list, list]:
+    """Losses and samples of a checkpoint that fits, everything else put back; two empty lists without one."""
+    try:
+        with np.load(folder / "adversarial.npz") as saved:
+            if saved["key"] != key:
+                return [], []
+            values = [saved[str(i)] for i in range(len(players.variables))]
+            losses, samples = saved["losses"].tolist(), list(saved["samples"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return [], []
+    _assign(players.variables, values)
+    return losses, samples
+
+
+# ---------------------------------------------------------------- one step, on each backend
 
 
 def _update() -> Callable:
@@ -146,8 +234,12 @@ def _jax_update(loss, network, opponent, optimizer):
 
 
 def _values(network, opponent) -> list[list]:
-    kinds = [player for one in (network, opponent) for player in (one.trainable_variables, one.non_trainable_variables)]  # fmt: skip
-    return [[variable.value for variable in kind] for kind in kinds]
+    """Weights and state of the network, then those of its opponent."""
+    return [
+        [variable.value for variable in variables]
+        for player in (network, opponent)
+        for variables in (player.trainable_variables, player.non_trainable_variables)
+    ]
 
 
 def _assign(variables, values) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -66,8 +67,8 @@ def _checks() -> Iterator[tuple[bool, bool, str]]:
     yield free > 2, False, f"disk: {free:.1f} GiB free here" + ("" if free > 2 else "; make room for 2 GiB")
 
     cache = sources.cache_folder()
-    built = any(cache.glob("embedded-*"))
-    yield True, False, f"corpus: {'built' if built else 'will be built on first use (minutes)'} in {cache}"
+    state = "built" if any(cache.glob("embedded-*")) else "will be built on first use (a minute)"
+    yield True, False, f"corpus: {state} in {os.path.relpath(cache)}"
 
     fine = find_spec("jupyterlab") is not None and "python3" in KernelSpecManager().find_kernel_specs()
     todo = "" if fine else ": pip install jupyterlab ipykernel"

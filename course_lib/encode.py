@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import symusic
 
+from course_lib.sources import import_music21
+
 if TYPE_CHECKING:
     from music21.stream import Stream
 
@@ -90,8 +92,7 @@ def notes_music21(stream: Stream, durations: bool = True) -> list[str]:
     apart. A note held over several bars can make a bar too long, which delays the rest of that part. And in
     a file of type 0, where all instruments share one track, notes that meet a drum stroke this way are lost.
     """
-    from music21 import chord, duration, pitch
-
+    music21 = import_music21()
     joined = _joined_music21(stream)
     onsets = _on_grid(np.array([float(start * PARTS) for start, _, _ in joined]))
     lengths = _duration(np.array([float(length * PARTS) for _, length, _ in joined]))
@@ -100,10 +101,10 @@ def notes_music21(stream: Stream, durations: bool = True) -> list[str]:
         groups.setdefault(onset, []).append((length, midi))
     classes = []
     for _, group in sorted(groups.items()):
-        pitches = [pitch.Pitch(midi=midi) for midi in sorted({midi for _, midi in group})]
-        single = len(pitches) == 1
-        name = pitches[0].nameWithOctave if single else ".".join(map(str, chord.Chord(pitches).normalOrder))
-        kind = duration.Duration(Fraction(min(group)[0], PARTS)).type
+        pitches = [music21.pitch.Pitch(midi=midi) for midi in sorted({midi for _, midi in group})]
+        chord = music21.chord.Chord(pitches)
+        name = pitches[0].nameWithOctave if len(pitches) == 1 else ".".join(map(str, chord.normalOrder))
+        kind = music21.duration.Duration(Fraction(min(group)[0], PARTS)).type
         classes.append(f"{name}_{kind}" if durations else name)
     return classes
 
@@ -125,13 +126,12 @@ def notes_to_score(classes: Iterable[str], tempo: float = 120, step: float = 0.5
 
 def notes_to_music21(classes: Iterable[str], step: float = 0.5) -> Stream:
     """What :func:`notes_to_score` gives, as a music21 stream: for music21's MIDI writer, as in the papers."""
-    from music21 import chord, note, pitch, stream
-
-    result: Stream = stream.Stream()
+    music21 = import_music21()
+    result: Stream = music21.stream.Stream()
     for name in classes:
         midis, quarters = _decode(name, step)
-        pitches = [pitch.Pitch(midi=midi) for midi in midis]
-        element = note.Note(pitches[0]) if len(pitches) == 1 else chord.Chord(pitches)
+        pitches = [music21.pitch.Pitch(midi=midi) for midi in midis]
+        element = music21.note.Note(pitches[0]) if len(pitches) == 1 else music21.chord.Chord(pitches)
         element.quarterLength = quarters
         result.append(element)
     return result

@@ -328,9 +328,8 @@ def frame_nll(logits: Sequence[NDArray[np.floating]], frames: Sequence[Roll]) ->
     each from the frames before it: row t is of frame t + 1. Logits are what the sigmoid takes, not the
     probabilities it gives. The sum over pitches is averaged over the predicted frames of all songs together,
     so that a long song weighs more than a short one; first frames are neither predicted nor counted (of the
-    4,725 test frames of JSB Chorales in 77 songs, 4,648 count). This is the figure that Bai et al. (2018) and
-    Boulanger-Lewandowski et al. (2012) print. nan where no song has a second frame.
-    Raises ValueError where logits and songs do not match.
+    4,725 test frames of JSB Chorales in 77 songs, 4,648 count): the definition in the code of Bai et al.
+    (2018). nan where no song has a second frame. Raises ValueError where logits and songs do not match.
     """
     if len(logits) != len(frames):
         raise ValueError(f"frame_nll got logits of {len(logits)} songs and frames of {len(frames)}")
@@ -345,12 +344,12 @@ def frame_nll(logits: Sequence[NDArray[np.floating]], frames: Sequence[Roll]) ->
 
 
 def marginal_nll(train: Sequence[Roll], test: Sequence[Roll]) -> float:
-    """`frame_nll` of test songs under each pitch's frequency in the training songs, blind to what came before.
+    """`frame_nll` of test songs where each pitch sounds as often as in training, whatever came before.
 
-    A model that learned nothing but how often each pitch sounds scores this: JSB Chorales 11.09, Nottingham
-    10.26. Half a frame is added on each side of a pitch (Krichevsky and Trofimov 1981), so that one never
-    heard in training is improbable and not impossible. Raises ValueError without training songs, and for
-    songs that are not bool with the same number of pitches.
+    What a model scores that learned nothing but these frequencies: JSB Chorales 11.09, Nottingham 10.26. Half
+    a frame is added for sound and for silence of each pitch (Krichevsky and Trofimov 1981), so that a pitch
+    never heard in training is improbable and not impossible. Raises ValueError without training songs, and
+    for songs that are not bool with the same number of pitches.
     """
     if not train or any(song.dtype != bool or song.shape[1:] != train[0].shape[1:] for song in train):
         raise ValueError("marginal_nll needs training songs, each bool (T, pitches) with the same pitches")
@@ -360,8 +359,9 @@ def marginal_nll(train: Sequence[Roll], test: Sequence[Roll]) -> float:
 
 
 def _check_prediction(logits: NDArray[np.floating], song: Roll) -> None:
-    if song.dtype != bool or song.ndim != 2 or not len(song) or logits.shape != (len(song) - 1, song.shape[1]):
+    fine = song.dtype == bool and song.ndim == 2 and len(song) > 0
+    if not fine or logits.shape != (len(song) - 1, song.shape[1]):
         raise ValueError(
-            f"logits must be (T - 1, pitches) and frames bool (T, pitches) with T of 1 or more,"
+            "logits must be (T - 1, pitches) and frames bool (T, pitches) with T of 1 or more,"
             f" but these are {logits.shape} and {song.dtype} {song.shape}: predict frames 2 to T"
         )

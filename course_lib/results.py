@@ -106,17 +106,18 @@ class Run:
         """Record the rows of ``measure.compare``: generated music beside real music."""
         self._result["comparison"] = _plain(rows, "comparison")
 
-    def music(self, name: str, score: symusic.Score, caption: str) -> Path:
+    def music(self, name: str, score: symusic.Score, caption: str, real: bool = False) -> Path:
         """Save ``name.mid`` and, given a sound library, ``name.ogg``; return the path without suffix.
 
-        ``caption``: one sentence that says what is heard. ValueError: a name that cannot name files.
+        ``caption``: one sentence that says what is heard; ``real``: music that no model made. ValueError: a
+        name that cannot name files.
         """
         if not re.fullmatch(r"[\w-]+", name):
             raise ValueError(f"Music name {name!r} names its files: use letters, digits, '_' and '-' only.")
         midi, ogg = listen.save(score, self.folder / name)
         files = {"midi": Path(midi).name, "ogg": Path(ogg).name if ogg else None}
         seconds = round(score.to("second").end(), 3)
-        self._music[name] = {"name": name, **files, "caption": caption, "seconds": seconds}
+        self._music[name] = {"name": name, **files, "caption": caption, "real": real, "seconds": seconds}
         return self.folder / name
 
     def claim(self, id: str, value: float, detail: Any = None) -> None:

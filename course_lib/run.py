@@ -178,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
 
     print(f"\nReport      {report.write([out], out / 'index.html')}")
-    pieces = [piece for job in jobs for piece in report.music(job.folder)]
+    pieces = [piece for job in jobs for piece in report.music(job.folder) if not piece.get("real")]
     for title, kind in (("First MIDI", "midi"), ("First Ogg", "ogg")):
         print(f"{title:<11}", next((piece[kind] for piece in pieces if piece[kind]), "none"))
     if failed:

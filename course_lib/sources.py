@@ -90,13 +90,26 @@ def embedded() -> list[Piece]:
     return pieces
 
 
+def import_music21():
+    """The music21 package, imported when it is needed, as that takes a while.
+
+    In a notebook it would, a second later, change how every later figure is drawn: that timer is stopped.
+    """
+    import music21
+
+    timer = getattr(music21.ipython21, "t", None)
+    if timer:
+        timer.cancel()
+    return music21
+
+
 def corpus_paths() -> list[tuple[str, Path]]:
     """(name, path) of each distinct work of the four composers, by file name.
 
     The corpus has some works twice, as .krn beside .mxl: the .mxl is taken. Its .rntxt files hold
     harmonic analyses, not music.
     """
-    from music21 import corpus
+    corpus = import_music21().corpus
 
     chosen: dict[str, Path] = {}
     for composer in COMPOSERS:
@@ -167,7 +180,7 @@ def _time_signatures(stream) -> list[tuple[int, str]]:
 
 
 def _convert_work(name: str, source: Path, folder: Path) -> dict | None:
-    from music21 import converter
+    converter = import_music21().converter
 
     score = score_from_music21(converter.parse(source, forceSource=True))
     if score.note_num() == 0:
@@ -381,7 +394,7 @@ DOWNLOADS = {  # name: (file, its SHA-256); data_scripts/download.py fetches the
     "muse": ("MuseData.mat", "e8d9eb422ec3833c25f43a9f854d4ee0b9118a20b45f2c183395cdc30ffa14ff"),
     "piano_midi": ("Piano_midi.mat", "990a8a71d5764a7eaa3e78d9e5023d1470380fe2db3a1448265a97a24c8b1c34"),
 }
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"  # beside the checkout: a class's own copy
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"  # beside the checkout
 LOWEST_KEY = 21  # MIDI pitch of the first of a piano's 88 keys
 
 

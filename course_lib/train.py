@@ -6,9 +6,12 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,7 +72,7 @@ def fit(
         epochs, inputs, targets = 1, inputs[: 2 * batch_size], targets[: 2 * batch_size]
         held_out = {name: (x[:batch_size], y[:batch_size]) for name, (x, y) in held_out.items()}
         print(f"COURSE_SMOKE=1: training is cut to 2 batches of {batch_size}, and means nothing.")
-    key = _key(model, inputs, targets, batch_size, seed)
+    key = fingerprint([*model.layers, model.optimizer], inputs, targets, batch_size, seed)
     history = _restore(model, folder, key)
     done = len(history.get("loss", []))
     if done:
@@ -105,17 +108,16 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
         state.assign(np.random.default_rng([seed, epoch, index]).integers(0, 2**31, state.shape))
 
 
-def _key(model: keras.Model, *rest) -> str:
-    """A fingerprint of everything that decides how training goes on from a checkpoint, but for the epochs.
+def fingerprint(parts: Sequence[Any], *arrays: Any) -> str:
+    """Sixty-four digits for all that decides how training goes on from a checkpoint, but its length.
 
-    Names are left out: Keras counts them up each time a model or an optimizer is built in one process.
+    ``parts`` are layers and optimizers. Their names are left out, as Keras counts them up each time a model
+    or an optimizer is built in one process.
     """
-    parts = [
-        [type(part).__name__, {**part.get_config(), "name": ""}] for part in [*model.layers, model.optimizer]
-    ]
-    digest = hashlib.sha256(repr(parts).encode())
-    for part in rest:
-        digest.update(np.ascontiguousarray(part).tobytes())
+    described = repr([[type(part).__name__, part.get_config()] for part in parts])
+    digest = hashlib.sha256(re.sub(r"'name': '[^']*'", "", described).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

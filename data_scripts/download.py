@@ -50,11 +50,11 @@ def download(name: str, url: str | None = None, file: Path | None = None) -> Pat
     breaks for good it keeps what has come, and the next call goes on from there.
     """
     base = (url or os.environ.get("COURSE_DOWNLOAD_URL") or ADDRESSES[name][0]).rstrip("/")
-    if not base.startswith(("https://", "http://")):
+    if not file and not base.startswith(("https://", "http://")):
         raise ValueError(f"The address {base} must start with https:// or http://.")
     where, rows = _wanted(name)
     missing = [(path, sha256) for path, sha256 in rows if not sources.holds(where / path, sha256)]
-    for path, sha256 in tqdm(missing, desc=name, unit="file", disable=len(rows) == 1):
+    for path, sha256 in tqdm(missing, desc=name, unit="file", disable=len(missing) < 2):
         if file:
             _take(file / path if name == "asap" else file, where / path, sha256)
         else:
@@ -78,7 +78,7 @@ def _wanted(name: str) -> tuple[Path, list[tuple[str, str]]]:
 def _take(file: Path, target: Path, sha256: str) -> None:
     """Copy a file that the user fetched to ``target``, if it is the right one."""
     if not file.is_file():
-        raise ValueError(f"There is no file {file}: give --file the path of what was fetched.")
+        raise ValueError(f"There is no file {file}: give --file what was fetched by hand.")
     if not sources.holds(file, sha256):
         raise ValueError(f"{file} is not the published file (its SHA-256 differs): fetch it again.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +127,8 @@ def _fill(partial: Path, url: str) -> None:
             if attempt + 1 < TRIES:
                 time.sleep(2**attempt)
     raise ValueError(
-        f"{url} could not be fetched in {TRIES} tries ({reason}): check the network and run the same command "
-        "again (what has come is kept), or give another address with --url or a file fetched by hand with --file."
+        f"{url} could not be fetched in {TRIES} tries ({reason}): check the network and run this again "
+        "(what has come is kept), or give another address with --url, or a file fetched by hand with --file."
     )
 
 
@@ -199,7 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
     failed = False
     for name in args.names:
         try:
-            print(f"OK  {name}: verified in {download(name, args.url, args.file)}")
+            path = download(name, args.url, args.file)
+            hint = f" (for your notebooks: --data {path})" if path.is_dir() else ""
+            print(f"OK  {name}: verified in {path}{hint}")
         except ValueError as error:
             failed = True
             print(f"!!  {name}: {error}", file=sys.stderr)
