@@ -337,8 +337,8 @@ def frame_nll(logits: Sequence[NDArray[np.floating]], frames: Sequence[Roll]) ->
     for predicted, song in zip(logits, frames, strict=True):
         _check_prediction(predicted, song)
         # -log sigmoid(x) = log(1 + exp(-x)), which neither overflows nor rounds a sure probability to 1
-        signed = np.where(song[1:], predicted, np.negative(predicted)).astype(float)
-        nats += float(np.logaddexp(0, -signed).sum())
+        against = np.where(song[1:], np.negative(predicted), predicted).astype(float)
+        nats += float(np.logaddexp(0, against).sum())
         count += len(predicted)
     return nats / count if count else nan
 

@@ -185,9 +185,9 @@ def _convert_work(name: str, source: Path, folder: Path) -> dict | None:
     score = score_from_music21(converter.parse(source, forceSource=True))
     if score.note_num() == 0:
         return None
-    midi = _cached_midi(folder, name)
-    score.dump_midi(midi)
-    return {"name": name, "sha256": hashlib.sha256(midi.read_bytes()).hexdigest()}
+    content = score.dumps_midi()
+    _cached_midi(folder, name).write_bytes(content)
+    return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _cached_midi(folder: Path, name: str) -> Path:

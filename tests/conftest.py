@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
-def shared_data():
-    """The folder of real music to test on: $COURSE_SHARED_DATA, else shared/data beside the checkout."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("COURSE_SHARED_DATA") or beside)
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of downloaded test music: $COURSE_SHARED_DATA, or shared/data beside the checkout."""
+    folder = Path(os.environ.get("COURSE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip("no folder of real music is here: set COURSE_SHARED_DATA to one")
+        pytest.skip(f"no downloaded music in {folder} (set COURSE_SHARED_DATA to its folder)")
     return folder

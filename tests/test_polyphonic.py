@@ -93,10 +93,9 @@ def test_songs_come_back_as_they_were_written(monkeypatch, dtype):
         np.full((5, 88), 2, "uint8"),
         np.full((5, 88), np.nan),
         np.zeros((0, 88), "uint8"),
-        np.zeros(88, "uint8"),
         "a text",
     ],
-    ids=["87 pitches", "velocities", "nan", "no frames", "one frame", "text"],
+    ids=["87 pitches", "velocities", "nan", "no frames", "text"],
 )
 def test_anything_else_than_frames_of_88_pitches_is_refused(monkeypatch, wrong):
     song = cells(*songs_of(5))
@@ -153,7 +152,8 @@ def test_sure_logits_neither_overflow_nor_vanish():
     assert measure.frame_nll([right], [song]) == 0
     assert measure.frame_nll([wrong], [song]) == 10000
     assert measure.frame_nll([right / 100], [song]) == pytest.approx(2 * math.exp(-50))
-    assert math.isnan(measure.frame_nll([right * math.nan], [song]))
+    with np.errstate(invalid="ignore"):
+        assert math.isnan(measure.frame_nll([right * math.nan], [song]))
     assert math.isnan(measure.frame_nll([np.empty((0, 2))], [song[:1]])), "no second frame"
 
 
