@@ -195,33 +195,19 @@ def _cached_midi(folder: Path, name: str) -> Path:
 
 
 def _build_cache(where: Path) -> None:
-    where.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(where, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=where.name + ".partial-", dir=where.parent))
     try:
-        works = corpus_paths()
-        # Largest first, so that both cores finish together; spawned, since a fork of a process that runs
-        # a deep-learning library can hang.
-        works.sort(key=lambda work: -work[1].stat().st_size)
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            jobs = [pool.submit(_convert_work, name, source, partial) for name, source in works]
-            progress = tqdm(jobs, desc="Building the embedded corpus (once)", unit="piece", mininterval=5)
+        where.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(where, ignore_errors=True)
+        prefix = where.name + ".partial-"
+        with tempfile.TemporaryDirectory(
+            prefix=prefix, dir=where.parent, ignore_cleanup_errors=True
+        ) as partial:
+            _convert_works(Path(partial))
             try:
-                rows = [row for job in progress if (row := job.result())]
-            finally:  # an interruption would otherwise wait for every piece
-                pool.shutdown(cancel_futures=True)
-        kept: dict[str, dict] = {}
-        for row in sorted(rows, key=lambda row: row["name"]):
-            kept.setdefault(row["sha256"], row)  # some works stand twice under two names, note for note
-        for row in rows:
-            if row not in kept.values():
-                _cached_midi(partial, row["name"]).unlink()
-        (partial / "index.json").write_text(json.dumps(list(kept.values()), indent=0))
-        try:
-            partial.rename(where)
-        except OSError:
-            if _read_cache(where) is None:  # else another process has built the same meanwhile
-                raise
+                os.rename(partial, where)
+            except OSError:
+                if _read_cache(where) is None:  # else another process has built the same meanwhile
+                    raise
     except OSError as error:
         raise OSError(
             f"The corpus cache {where} could not be written ({error}): free some disk space, "
@@ -232,8 +218,27 @@ def _build_cache(where: Path) -> None:
             "A process that read the corpus died: in a script of your own, load pieces under "
             '`if __name__ == "__main__":`; otherwise see that memory is free.'
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _convert_works(folder: Path) -> None:
+    works = corpus_paths()
+    # Largest first, so that both cores finish together; spawned, since a fork of a process that runs
+    # a deep-learning library can hang.
+    works.sort(key=lambda work: -work[1].stat().st_size)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(_convert_work, name, source, folder) for name, source in works]
+        progress = tqdm(jobs, desc="Building the embedded corpus (once)", unit="piece", mininterval=5)
+        try:
+            rows = [row for job in progress if (row := job.result())]
+        finally:  # an interruption would otherwise wait for every piece
+            pool.shutdown(cancel_futures=True)
+    kept: dict[str, dict] = {}
+    for row in sorted(rows, key=lambda row: row["name"]):
+        kept.setdefault(row["sha256"], row)  # some works stand twice under two names, note for note
+    for row in rows:
+        if row not in kept.values():
+            _cached_midi(folder, row["name"]).unlink()
+    (folder / "index.json").write_text(json.dumps(list(kept.values()), indent=0))
 
 
 def _read_cache(where: Path) -> list[Piece] | None:

@@ -11,6 +11,7 @@ import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.delenv("COURSE_DOWNLOAD_URL", raising=False)
     monkeypatch.setitem(sources.DOWNLOADS, "jsb", ("song.mat", SHA256))
-    monkeypatch.setattr(download.time, "sleep", lambda _: None)
+    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda _: None))
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_a_server_that_goes_silent_is_given_up_and_asked_for_the_rest(server, ta
 
 def test_a_busy_server_is_asked_again_after_longer_and_longer(server, target, monkeypatch):
     waits = []
-    monkeypatch.setattr(download.time, "sleep", waits.append)
+    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=waits.append))
     server.busy = 3
     download.download("jsb", server.url)
     assert target.read_bytes() == CONTENT and waits == [1, 2, 4]
@@ -296,7 +297,7 @@ def test_ctrl_c_keeps_what_has_come(server, target, tmp_path):
     arrived = 200_000 // download.BLOCK * download.BLOCK
     deadline = time.monotonic() + 60
     while (part.stat().st_size if part.exists() else 0) < arrived and time.monotonic() < deadline:
-        threading.Event().wait(0.02)
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert "Stopped: run the same command" in process.communicate(timeout=60)[1]
     assert process.returncode == 130

@@ -300,9 +300,17 @@ def test_music_is_saved_and_described(out, monkeypatch):
             "midi": "argmax.mid",
             "ogg": "argmax.ogg",
             "caption": "Always the likeliest note.",
+            "real": False,
             "seconds": 1.0,
         },
-        {"name": "silent", "midi": "silent.mid", "ogg": None, "caption": "No sound library.", "seconds": 1.0},
+        {
+            "name": "silent",
+            "midi": "silent.mid",
+            "ogg": None,
+            "caption": "No sound library.",
+            "real": False,
+            "seconds": 1.0,
+        },
     ]
     assert (out / "argmax.mid").exists()
 

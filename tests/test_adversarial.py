@@ -1,0 +1,263 @@
+"""On the backend that is running; the last test runs all of this file again on JAX."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from course_lib import adversarial
+
+BACKEND = keras.backend.backend()
+LATENT = 3
+rng = np.random.default_rng(0)
+NOISE = rng.normal(size=(8, LATENT)).astype("float32")
+REAL = rng.normal(loc=0.5, size=(8, 5, 1)).astype("float32")
+RATE = 0.1
+
+
+def generator(*hidden):
+    """Noise to (batch, 5, 1)."""
+    stack = [keras.Input((LATENT,)), *hidden, layers.Dense(5), layers.Reshape((5, 1))]
+    return keras.Sequential(stack)
+
+
+def discriminator(*hidden):
+    """(batch, 5, 1) to one logit."""
+    return keras.Sequential([keras.Input((5, 1)), *hidden, layers.Dense(1)])
+
+
+def recurrent():
+    lstm = layers.LSTM(4, return_sequences=True)
+    return discriminator(lstm, layers.Bidirectional(layers.LSTM(3)), layers.Dense(4), layers.LeakyReLU(0.2))
+
+
+def players(generator, discriminator, optimizer=keras.optimizers.SGD, rate=RATE):
+    return adversarial.Adversarial(generator, discriminator, optimizer(rate), optimizer(rate))
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def moved(before, after):
+    return [not np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.Adam])
+def test_each_step_moves_every_weight_of_its_own_network_and_nothing_of_the_other(optimizer):
+    game = players(generator(layers.Dense(4), layers.BatchNormalization()), recurrent(), optimizer)
+    networks = {"generator": game.generator, "discriminator": game.discriminator}
+    for step, own in [
+        (lambda: game.discriminator_step(REAL, NOISE), "discriminator"),
+        (lambda: game.generator_step(NOISE), "generator"),
+    ]:
+        weights = {name: values(network.weights) for name, network in networks.items()}
+        trainable = values(networks[own].trainable_variables)
+        states = [values(optimizer.variables) for optimizer in game.optimizers]
+        step()
+        assert all(moved(trainable, values(networks[own].trainable_variables)))
+        for name, network in networks.items():
+            assert any(moved(weights[name], values(network.weights))) == (name == own)
+        for name, before, holder in zip(networks, states, game.optimizers, strict=True):
+            assert any(moved(before, values(holder.variables))) == (name == own)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_both_steps_follow_the_gradient_written_by_hand():
+    """A linear generator x = zW + c and a linear discriminator x·v + b, moved by gradient descent."""
+    game = players(generator(), discriminator(layers.Flatten()))
+    W, c, v, b = (a.astype("float64") for a in values(game.generator.weights + game.discriminator.weights))
+    x = REAL.reshape(8, 5)
+    for _ in range(3):
+        fake = NOISE @ W + c
+        real_logits, fake_logits = x @ v + b, fake @ v + b
+        loss = (np.log1p(np.exp(-real_logits)).mean() + np.log1p(np.exp(fake_logits)).mean()) / 2
+        assert game.discriminator_step(REAL, NOISE) == pytest.approx(loss, rel=1e-5)
+        to_real, to_fake = -sigmoid(-real_logits) / 16, sigmoid(fake_logits) / 16
+        v = v - RATE * (x.T @ to_real + fake.T @ to_fake)
+        b = b - RATE * (to_real + to_fake).sum(0)
+        logits = fake @ v + b
+        assert game.generator_step(NOISE) == pytest.approx(np.log1p(np.exp(-logits)).mean(), rel=1e-5)
+        to_music = -sigmoid(-logits) / 8 @ v.T
+        W, c = W - RATE * NOISE.T @ to_music, c - RATE * to_music.sum(0)
+        for found, expected in zip(
+            values(game.generator.weights + game.discriminator.weights), (W, c, v, b), strict=True
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_of_ones_own_are_used():
+    linear = {"generator_loss": lambda fake: -fake.mean() if BACKEND == "jax" else -keras.ops.mean(fake)}
+    game = adversarial.Adversarial(
+        generator(), discriminator(layers.Flatten()), keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE),
+        **linear, discriminator_loss=lambda real, fake: keras.ops.mean(fake) - keras.ops.mean(real),
+    )  # fmt: skip
+    bias = values(game.generator.weights)[1]
+    (v, _) = values(game.discriminator.weights)
+    game.generator_step(NOISE)
+    np.testing.assert_allclose(values(game.generator.weights)[1], bias + RATE * v[:, 0], rtol=1e-5)
+    fake = values([game.generator(NOISE)])[0].reshape(8, 5)
+    loss = (fake @ v).mean() - (REAL.reshape(8, 5) @ v).mean()
+    assert game.discriminator_step(REAL, NOISE) == pytest.approx(loss, rel=1e-4)
+
+
+def test_batch_statistics_are_remembered_by_their_own_network_alone():
+    """The discriminator sees a real batch and then a made one; the other network remembers nothing."""
+    game = players(
+        generator(layers.BatchNormalization(momentum=0.5)), discriminator(layers.BatchNormalization(momentum=0.5), layers.Flatten())
+    )  # fmt: skip
+    noisy, musical = game.generator.layers[0], game.discriminator.layers[0]
+    W, c = values(game.generator.layers[1].weights)
+    standardised = (NOISE - NOISE.mean(0)) / np.sqrt(NOISE.var(0) + 1e-3)
+    fake = standardised @ W + c  # of the batch's own statistics, as in training
+    game.discriminator_step(REAL, NOISE)
+    np.testing.assert_array_equal(values([noisy.moving_mean])[0], np.zeros(LATENT))
+    np.testing.assert_array_equal(values([noisy.moving_variance])[0], np.ones(LATENT))
+    (mean,) = values([musical.moving_mean])[0]
+    assert mean == pytest.approx(REAL.mean() / 4 + fake.mean() / 2, rel=1e-4)
+    (variance,) = values([musical.moving_variance])[0]
+    assert variance == pytest.approx((1 / 2 + REAL.var() / 2) / 2 + fake.var() / 2, rel=1e-4)
+    game.generator_step(NOISE)
+    np.testing.assert_allclose(values([noisy.moving_mean])[0], NOISE.mean(0) / 2, rtol=1e-4, atol=1e-6)
+    assert values([musical.moving_mean])[0] == mean and values([musical.moving_variance])[0] == variance
+
+
+def test_dropout_draws_anew_in_every_step():
+    networks = generator(layers.Dropout(0.5)), discriminator(layers.Flatten(), layers.Dropout(0.5))
+    game = players(*networks, rate=0.0)  # nothing learns, so that losses differ by dropout alone
+    losses = [game.discriminator_step(REAL, NOISE) for _ in range(3)]
+    losses += [game.generator_step(NOISE) for _ in range(3)]
+    assert len(set(losses)) == 6
+    seeds = [
+        [variable for variable in network.non_trainable_variables if "seed" in variable.path]
+        for network in networks
+    ]
+    before = [values(states) for states in seeds]
+    game.generator_step(NOISE)
+    assert all(all(moved(old, values(new))) for old, new in zip(before, seeds, strict=True))
+
+
+def test_what_cannot_be_trained_is_refused(monkeypatch):
+    frozen = discriminator(layers.Flatten())
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="discriminator has no trainable weights"):
+        players(generator(), frozen)
+    shared = keras.optimizers.SGD()
+    with pytest.raises(ValueError, match="give each its own"):
+        adversarial.Adversarial(generator(), recurrent(), shared, shared)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(NotImplementedError, match="not written for the torch backend"):
+        players(generator(), recurrent())
+
+
+def fit(folder, game=None, **changed):
+    game = game or players(generator(layers.Dense(4), layers.BatchNormalization()), recurrent())
+    asked = {"steps": 6, "batch_size": 4, "seed": 0, "noise": NOISE[:2], "checkpoints": 3} | changed
+    return adversarial.fit(game, asked.pop("real", REAL), folder=folder, **asked)
+
+
+def test_a_training_gives_losses_of_every_step_and_samples_along_the_way(tmp_path, capsys):
+    game = players(generator(layers.BatchNormalization()), recurrent())
+    trained = fit(tmp_path, game)
+    assert trained.discriminator_loss.shape == trained.generator_loss.shape == (6,)
+    assert trained.marks.tolist() == [2, 4, 6] and trained.samples.shape == (3, 2, 5, 1)
+    np.testing.assert_allclose(trained.samples[-1], values([game.generator(NOISE[:2])])[0], rtol=1e-5)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and lines[-1].startswith("step 6/6  discriminator ")
+
+
+def test_a_training_continues_only_when_nothing_has_changed(tmp_path, capsys):
+    first = fit(tmp_path)
+    capsys.readouterr()
+    again = fit(tmp_path)
+    assert capsys.readouterr().out.startswith("continuing after step 6 of 6")
+    np.testing.assert_array_equal(again.generator_loss, first.generator_loss)
+    np.testing.assert_array_equal(again.samples, first.samples)
+    for changed in [{"seed": 1}, {"steps": 7}, {"real": REAL + 1}, {"game": players(generator(), recurrent())}]:
+        fit(tmp_path, **changed)
+        assert "continuing" not in capsys.readouterr().out
+    (tmp_path / "adversarial.npz").write_bytes(b"not an archive")
+    assert len(fit(tmp_path).generator_loss) == 6
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"in step 1: try lower learning rates"):
+        fit(tmp_path, real=REAL * np.nan)
+    assert not list(tmp_path.iterdir())
+
+
+def test_smoke_cuts_training_and_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COURSE_SMOKE", "1")
+    trained = fit(tmp_path, steps=5000, checkpoints=20)
+    assert len(trained.generator_loss) == 4 and len(trained.samples) == 4
+    assert "COURSE_SMOKE=1" in capsys.readouterr().out
+
+
+def test_the_generator_comes_nearer_to_the_real_music(tmp_path):
+    game = players(generator(layers.Dense(8)), recurrent(), keras.optimizers.Adam, 0.02)
+    melody = np.tile(np.linspace(0.2, 1, 5, dtype="float32")[None, :, None], (64, 1, 1))
+    trained = fit(tmp_path, game, real=melody, steps=200, batch_size=16, noise=NOISE, checkpoints=20)
+    distance = np.abs(trained.samples - melody[0]).mean((1, 2, 3))
+    assert distance[-1] < 0.5 * distance[0]
+
+
+LESSON = textwrap.dedent("""
+    import sys, pathlib, keras, numpy as np
+    from keras import layers
+    from course_lib import adversarial
+    keras.utils.set_random_seed(3)
+    generator = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.BatchNormalization(),
+                                  layers.Dense(5), layers.Reshape((5, 1))])
+    discriminator = keras.Sequential([keras.Input((5, 1)), layers.LSTM(4), layers.Dropout(0.3), layers.Dense(1)])
+    game = adversarial.Adversarial(generator, discriminator, keras.optimizers.Adam(), keras.optimizers.Adam())
+    rng = np.random.default_rng(0)
+    real, noise = rng.normal(size=(64, 5, 1)).astype("float32"), rng.normal(size=(2, 3)).astype("float32")
+    trained = adversarial.fit(game, real, steps=400, batch_size=8, folder=pathlib.Path(sys.argv[1]), seed=3,
+                              noise=noise, checkpoints=40)
+    print("FINAL", repr(trained.discriminator_loss.tolist()[-1]), repr(trained.generator_loss.tolist()[-1]),
+          float(np.abs(trained.samples).sum()), len(trained.samples))
+""")
+
+
+def lesson(folder):
+    return subprocess.Popen([sys.executable, "-c", LESSON, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+def final(process):
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
+    return [float(figure) for figure in output.split("FINAL")[1].split()]
+
+
+def test_a_killed_training_continues_to_the_same_losses_and_music(tmp_path):
+    whole = final(lesson(tmp_path / "whole"))
+    process = lesson(tmp_path / "killed")
+    for _ in range(3):  # three checkpoints are reported, then the process dies wherever it is
+        process.stdout.readline()
+    process.kill()
+    process.wait()
+    with np.load(tmp_path / "killed" / "adversarial.npz") as saved:
+        assert 30 <= len(saved["losses"]) < 400
+    assert final(lesson(tmp_path / "killed")) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="runs on JAX already")
+@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed: pip install jax to test this backend")
+def test_all_of_this_on_jax():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(command, env=os.environ | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
