@@ -79,3 +79,22 @@ def all_windows(songs: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, n
         )
     inputs, targets = zip(*pairs, strict=True)
     return np.concatenate(inputs), np.concatenate(targets)
+
+
+def padded(songs: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Songs as equal pieces in which every frame is predicted from those before it.
+
+    Bool songs ``(frames, pitches)`` are cut into pieces of at most ``length`` predictions, none of which crosses
+    two songs. Gives float32 inputs ``(pieces, length, pitches)`` and targets one frame later; targets past the
+    end of a song are -1, for :func:`course_lib.train.frame_loss` to leave out. Raises ValueError where no song
+    has two frames.
+    """
+    pieces = [song[i : i + length + 1] for song in songs for i in range(0, len(song) - 1, length)]
+    if not pieces:
+        raise ValueError("No song has two frames, so there is nothing to predict: use longer songs.")
+    inputs = np.zeros((len(pieces), length, pieces[0].shape[1]), "float32")
+    targets = np.full_like(inputs, -1)
+    for row, piece in enumerate(pieces):
+        inputs[row, : len(piece) - 1] = piece[:-1]
+        targets[row, : len(piece) - 1] = piece[1:]
+    return inputs, targets

@@ -94,6 +94,11 @@ def pitch_class_entropy(onsets: Roll) -> float:
     return _entropy(_pitch_classes(onsets.sum(0)))
 
 
+def pitch_entropy(onsets: Roll) -> float:
+    """Entropy in bits of the notes' pitches, octaves apart, 0 to log2(128) = 7 (muspy's `pitch_entropy`)."""
+    return _entropy(onsets.sum(0))
+
+
 def in_scale_rate(onsets: Roll) -> float:
     """Share of the notes in the best major or natural minor scale of the piece (muspy's `scale_consistency`).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
@@ -17,8 +19,8 @@ def probabilities(
     ``(…, classes)``, float64.
     Raises ValueError for a setting out of range.
     """
-    if temperature < 0:
-        raise ValueError(f"temperature is {temperature}: it must be 0 (argmax) or above.")
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"temperature is {temperature}: it must be 0 (argmax) or a number above.")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}: it must be at least 1, or None to keep every class.")
     if top_p is not None and not 0 < top_p <= 1:
@@ -76,6 +78,7 @@ class Stepper:
     """
 
     def __init__(self, model: keras.Model, batch: int = 1):
+        self._batch = batch
         self._stateful: list[OneStep | Past] = []
         (sequence,) = model.inputs
         step = keras.Input((1, *sequence.shape[2:]), batch_size=batch, dtype=sequence.dtype)
@@ -87,21 +90,33 @@ class Stepper:
         )
 
     def _one_step(self, layer, x, **options):
-        if isinstance(layer, RECURRENT_LAYERS):
-            recurrent = OneStep(layer.cell)
-            self._stateful.append(recurrent)
-            return recurrent(x) if layer.return_sequences else recurrent(x)[:, 0]
-        if isinstance(layer, CONVOLUTION_LAYERS) and layer.padding != "same" and layer.strides == (1,):
-            if reach := (layer.kernel_size[0] - 1) * layer.dilation_rate[0]:
-                past = Past(reach)
-                self._stateful.append(past)
-                x = past(x)
-            return layer(x)[:, -1:]
-        if isinstance(layer, keras.layers.ZeroPadding1D):
-            return x  # its zeros are the convolution's first past
-        if isinstance(layer, TIMELESS_LAYERS):
-            return layer(x, **options)
-        raise ValueError(f"The layer {layer.name} may look beyond its past, so it cannot be stepped.")
+        shape = keras.tree.flatten(x)[0].shape
+        steps = shape[1] if len(shape) > 2 else 1  # more than one only between a padding and its convolution
+        if isinstance(layer, CONVOLUTION_LAYERS) and layer.strides == (1,):
+            reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
+            if layer.padding == "causal" and steps == 1:
+                return layer(self._with_past(x, reach))[:, -1:]
+            if layer.padding == "valid" and steps == 1 + reach:
+                return layer(x)
+        elif steps == 1:
+            if isinstance(layer, RECURRENT_LAYERS) and not layer.go_backwards:
+                recurrent = OneStep(layer.cell)
+                self._stateful.append(recurrent)
+                return recurrent(x) if layer.return_sequences else recurrent(x)[:, 0]
+            if isinstance(layer, keras.layers.ZeroPadding1D) and layer.padding[1] == 0:
+                return self._with_past(x, layer.padding[0])
+            if isinstance(layer, TIMELESS_LAYERS):
+                return layer(x, **options)
+        raise ValueError(
+            f"The layer {layer.name} needs more than the present step and its past, so it cannot be stepped."
+        )
+
+    def _with_past(self, x, reach: int):
+        if reach:
+            past = Past(reach)
+            self._stateful.append(past)
+            x = past(x)
+        return x
 
     def reset(self) -> None:
         """Forget everything heard so far."""
@@ -110,7 +125,15 @@ class Stepper:
                 variable.assign(keras.ops.zeros(variable.shape))
 
     def step(self, notes: np.ndarray) -> np.ndarray:
-        """Feed one step a row, ``(batch, …)``; logits ``(batch, classes)`` for what comes after it."""
+        """Feed one step a row, ``(batch, …)``; logits ``(batch, classes)`` for what comes after it.
+
+        Raises ValueError for another number of rows than the stepper was made for.
+        """
+        if len(notes) != self._batch:
+            raise ValueError(
+                f"There are {len(notes)} rows, and the stepper has a batch of {self._batch}: "
+                f"make it with Stepper(model, batch={len(notes)})."
+            )
         logits = self._model.predict_on_batch(np.asarray(notes)[:, None])
         return logits[:, 0] if logits.ndim == 3 else logits
 
@@ -174,4 +197,38 @@ def generate(
     for position in range(length):
         result[:, position] = draw(probabilities(logits, **rule), rng)
         logits = stepper.step(result[:, position])
+    return result
+
+
+def threshold_rule(threshold: float):
+    """The rule of morris-leou: a pitch sounds where its probability is above ``threshold`` (0 to 1)."""
+    return lambda probability: probability > threshold
+
+
+def chance_rule(rng: np.random.Generator):
+    """Each pitch sounds with its own probability."""
+    return lambda probability: rng.random(probability.shape) < probability
+
+
+def generate_frames(
+    stepper: Stepper, prompts: np.ndarray, length: int, rule: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """``length`` new frames after each prompt: bool ``(batch, prompt, pitches)`` gives ``(batch, length, pitches)``.
+
+    ``rule`` turns the probabilities ``(batch, pitches)`` of the next frame into that frame. Says so when every
+    frame came out silent. Raises ValueError for an empty prompt.
+    """
+    if prompts.ndim != 3 or prompts.shape[1] == 0:
+        raise ValueError(
+            f"prompts has shape {prompts.shape}: give (batch, frames, pitches) with a frame or more."
+        )
+    stepper.reset()
+    for frame in prompts.swapaxes(0, 1):
+        logits = stepper.step(frame.astype("float32"))
+    result = np.zeros((len(prompts), length, prompts.shape[2]), bool)
+    for position in range(length):
+        result[:, position] = rule(1 / (1 + np.exp(-logits.astype("float64"))))
+        logits = stepper.step(result[:, position].astype("float32"))
+    if not result.any():
+        print("Every generated frame is silent: lower the threshold, or draw each pitch by chance.")
     return result

@@ -47,6 +47,16 @@ def smoke() -> bool:
     return os.environ.get("COURSE_SMOKE") == "1"
 
 
+def frame_loss(targets, logits):
+    """Nats a frame: binary cross-entropy summed over pitches, averaged over frames that are not padding (-1).
+
+    ``(batch, time, pitches)`` of targets 0 or 1 and of logits; the loss that a frames model is compiled with.
+    """
+    real = keras.ops.cast(targets >= 0, logits.dtype)
+    nats = keras.ops.softplus(logits) - logits * keras.ops.maximum(targets, 0.0)
+    return keras.ops.sum(nats * real) / keras.ops.maximum(keras.ops.sum(real[..., 0]), 1.0)
+
+
 def fit(
     model: keras.Model,
     inputs: np.ndarray,
@@ -57,6 +67,7 @@ def fit(
     seed: int,
     batch_size: int = 128,
     held_out: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    keep_best: str = "",
 ) -> dict[str, list[float]]:
     """Train a compiled model and return its history: one list a figure, one entry an epoch.
 
@@ -64,8 +75,9 @@ def fit(
     ``held_out``, printed as a line, and saved in ``folder`` with the optimizer's state. Called again with the
     same model, data, seed and batch size, training continues after the last saved epoch and ends at the same
     loss as if it had never stopped; with anything changed it starts anew. History names are ``loss``, the
-    model's metrics, the same behind ``"<held-out name> "``, and ``seconds`` (of training alone). Raises
-    FloatingPointError when the loss stops being a number.
+    model's metrics, the same behind ``"<held-out name> "``, and ``seconds`` (of training alone). With
+    ``keep_best``, one of those names, the model ends with the weights of the epoch where it was lowest, else
+    with the last ones. Raises FloatingPointError when the loss stops being a number.
     """
     held_out = held_out or {}
     if smoke():
@@ -94,9 +106,14 @@ def fit(
             figures |= {f"{name} {figure}": value for figure, value in scores.items()}
         for name, value in figures.items():
             history.setdefault(name, []).append(float(value))
+        if keep_best and history[keep_best][-1] == min(history[keep_best]):
+            folder.mkdir(parents=True, exist_ok=True)
+            model.save_weights(folder / "best.weights.h5")
         _save(model, folder, key, history)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name != "seconds")
         print(f"epoch {epoch + 1}/{epochs}  {shown}  {figures['seconds']:.1f} s", flush=True)
+    if keep_best:
+        model.load_weights(folder / "best.weights.h5")
     return history
 
 
