@@ -94,8 +94,8 @@ class Stepper:
         steps = shape[1] if len(shape) > 2 else 1  # more than one only between a padding and its convolution
         if isinstance(layer, CONVOLUTION_LAYERS) and layer.strides == (1,):
             reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
-            if layer.padding == "causal" and steps == 1:
-                return layer(self._with_past(x, reach))[:, -1:]
+            if layer.padding == "causal" and steps == 1 and layer.groups == 1:
+                return LastColumn(layer)(self._with_past(x, reach))
             if layer.padding == "valid" and steps == 1 + reach:
                 return layer(x)
         elif steps == 1:
@@ -159,6 +159,21 @@ class OneStep(keras.layers.Layer):
         for variable, value in zip(self.remembered, now, strict=True):
             variable.assign(value)
         return x[:, None]
+
+
+class LastColumn(keras.layers.Layer):
+    """The last output of a causal ``Conv1D`` alone: ``(batch, reach + 1, channels)`` to ``(batch, 1, filters)``."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.convolution = convolution
+
+    def call(self, x):
+        taps = x[:, :: self.convolution.dilation_rate[0]]
+        column = keras.ops.einsum("bkc,kcf->bf", taps, self.convolution.kernel)
+        if self.convolution.use_bias:
+            column = column + self.convolution.bias
+        return self.convolution.activation(column)[:, None]
 
 
 class Past(keras.layers.Layer):

@@ -113,6 +113,12 @@ def test_pitch_class_entropy():
     assert measure.pitch_class_entropy(melody([60, 62, 64, 64])[1]) == 1.5
 
 
+def test_pitch_entropy_tells_octaves_apart():
+    assert measure.pitch_entropy(melody([60, 72, 60, 72])[1]) == 1
+    assert measure.pitch_entropy(melody([60, 60, 60])[1]) == 0
+    assert math.isnan(measure.pitch_entropy(np.zeros((4, 128), bool)))
+
+
 def test_in_scale_rate():
     assert measure.in_scale_rate(melody(C_MAJOR)[1]) == 1
     assert measure.in_scale_rate(melody([69, 71, 72, 74, 76, 77, 79])[1]) == 1  # A minor
