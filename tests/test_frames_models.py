@@ -61,11 +61,11 @@ def test_training_ends_with_the_best_epoch(tmp_path):
         )  # fmt: skip
         return model, history["validation loss"]
 
-    model, losses = trained(30)
-    assert np.argmin(losses) < 29
+    model, losses = trained(15)
+    assert np.argmin(losses) < 14
     x, y = held_out["validation"]
     assert model.evaluate(x, y, batch_size=1024, verbose=0) == pytest.approx(min(losses), rel=1e-5)
-    model, _ = trained(30)  # continued from its end, it is the same model
+    model, _ = trained(15)  # continued from its end, it is the same model
     assert model.evaluate(x, y, batch_size=1024, verbose=0) == pytest.approx(min(losses), rel=1e-5)
 
 
