@@ -213,9 +213,7 @@ def no_space(*arguments, **options):
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(method, tiny, one_thread, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sources.Path, method, no_space)
-        with pytest.raises(
-            OSError, match=r"The corpus cache .* could not be written .*No space left.*COURSE_CACHE"
-        ):
+        with pytest.raises(OSError, match=r"The corpus cache .* could not be written .*No space left.*COURSE_CACHE"):
             sources.embedded()
     assert not tiny.exists() or [*tiny.iterdir()] == []
     assert len(sources.embedded()) == 3  # and once there is space again, it is built
@@ -304,10 +302,7 @@ def sound(pitch, quarters=1.0, tied=None):
 
 def rows(score):
     """Of each track, (start, length, pitch) with times in quarter notes."""
-    return [
-        sorted((n.time / QUARTER, n.duration / QUARTER, n.pitch) for n in track.notes)
-        for track in score.tracks
-    ]
+    return [sorted((n.time / QUARTER, n.duration / QUARTER, n.pitch) for n in track.notes) for track in score.tracks]
 
 
 def converted(*parts):
@@ -329,9 +324,7 @@ def test_odd_rhythms_fall_on_whole_ticks():
     quintuplet = note.Note("D4")
     quintuplet.duration = duration.Duration("16th")
     quintuplet.duration.appendTuplet(duration.Tuplet(5, 4))
-    score = sources.score_from_music21(
-        stream.Score([part_of((0, triplet), (1, quintuplet), (2, sound("E4", 1 / 32)))])
-    )
+    score = sources.score_from_music21(stream.Score([part_of((0, triplet), (1, quintuplet), (2, sound("E4", 1 / 32)))]))
     assert [(n.time, n.duration) for n in score.tracks[0].notes] == [
         (0, QUARTER // 3),
         (QUARTER, QUARTER // 5),
@@ -340,9 +333,7 @@ def test_odd_rhythms_fall_on_whole_ticks():
 
 
 def test_ties_are_joined():
-    tied = part_of(
-        (0, sound("C4", 1, "start")), (1, sound("C4", 2, "continue")), (3, sound("C4", 0.5, "stop"))
-    )
+    tied = part_of((0, sound("C4", 1, "start")), (1, sound("C4", 2, "continue")), (3, sound("C4", 0.5, "stop")))
     assert converted(tied) == [[(0, 3.5, 60)]]
     unmarked_end = part_of((0, sound("C4", 1, "start")), (1, sound("C4", 2)), (3, sound("C4")))
     assert converted(unmarked_end) == [[(0, 3, 60), (3, 1, 60)]]
@@ -374,9 +365,7 @@ def test_chords_and_ties_inside_them():
     first, second = chord.Chord(["C4", "E4", "G4"]), chord.Chord(["C4", "F4", "G4"])
     first.quarterLength = second.quarterLength = 2
     first.notes[0].tie, second.notes[0].tie = tie.Tie("start"), tie.Tie("stop")
-    assert converted(part_of((0, first), (2, second))) == [
-        [(0, 2, 64), (0, 2, 67), (0, 4, 60), (2, 2, 65), (2, 2, 67)]
-    ]
+    assert converted(part_of((0, first), (2, second))) == [[(0, 2, 64), (0, 2, 67), (0, 4, 60), (2, 2, 65), (2, 2, 67)]]
     whole = chord.Chord(["C4", "E4"], quarterLength=1), chord.Chord(["C4", "E4"], quarterLength=1)
     whole[0].tie, whole[1].tie = tie.Tie("start"), tie.Tie("stop")
     assert converted(part_of((0, whole[0]), (1, whole[1]))) == [[(0, 2, 60), (0, 2, 64)]]
@@ -522,6 +511,10 @@ BAD = {
     "unknown_format": (midi(track(NOTE), kind=9), r"not readable as MIDI \(.*format"),
     "pitch_above_127": (midi(track(NOTE.replace(b"\x3c", b"\xc8"))), "a damaged event in track 1 of 1"),
     "no_status": (midi(track(NOTE), track(b"\x00\x3c\x50")), "a damaged event in track 2 of 2"),
+    "no_status_after_system_exclusive": (
+        midi(track(NOTE[:4] + b"\x00\xf0\x02\x43\xf7\x60\x3c\x00" + NOTE)),
+        "a damaged event in track 1 of 1",
+    ),
     "text_beyond_the_track": (midi(track(b"\x00\xff\x01\xff\x7f")), "a damaged event in track 1 of 1"),
     "time_of_five_bytes": (midi(track(b"\x80\x80\x80\x80" + NOTE)), "a damaged event in track 1 of 1"),
     "escape_event": (midi(track(b"\x00\xf7\x01\x43" + NOTE)), "a damaged event in track 1 of 1"),
@@ -551,9 +544,7 @@ def test_a_folder_is_read_at_any_depth(tmp_path):
         "UPPER": ("", ("3/4",)),
         "top": ("", ("3/4",)),
     }
-    assert all(
-        [(n.time, n.duration, n.pitch) for n in p.score.tracks[0].notes] == [(0, 480, 60)] for p in pieces
-    )
+    assert all([(n.time, n.duration, n.pitch) for n in p.score.tracks[0].notes] == [(0, 480, 60)] for p in pieces)
 
 
 def test_time_signatures_are_named_once_in_order(tmp_path):
@@ -642,9 +633,7 @@ def test_files_that_are_odd_but_allowed_are_read(tmp_path):
     assert read(track(b"\x00\xc0\x05\x00\x07" + NOTE)) == one  # and stands for a program too
     assert read(track(b"\x00\xf0\x03\x43\x12\xf7" + NOTE)) == one  # system exclusive
     assert read(track(b"\x00\xff\x01\x81\x00" + b"x" * 128 + NOTE)) == one  # a long text
-    assert (
-        read(track(b"\x00\xe0\x00\x40\x00\xd0\x11\x00\xb0\x07\x7f" + NOTE)) == one
-    )  # bend, pressure, control
+    assert read(track(b"\x00\xe0\x00\x40\x00\xd0\x11\x00\xb0\x07\x7f" + NOTE)) == one  # bend, pressure, control
     assert read(track(NOTE) + b"XFIH" + struct.pack(">I", 2) + b"ab") == one  # a chunk of somebody's own
     assert read(b"XFIH" + struct.pack(">I", 2) + b"ab" + track(NOTE), declared=1) == one
     assert read(track(NOTE), track(NOTE), kind=2) == one * 2
@@ -653,11 +642,7 @@ def test_files_that_are_odd_but_allowed_are_read(tmp_path):
     assert sources.read_midi(write(tmp_path, "odd.mid", GOOD + b"rubbish")).note_num() == 1
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2**20), st.integers(0, 15), st.integers(0, 127)), min_size=1, max_size=30
-    )
-)
+@given(st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 15), st.integers(0, 127)), min_size=1, max_size=30))
 def test_files_that_symusic_writes_are_read_back(tmp_path_factory, notes):
     score = symusic.Score(960)
     for channel in range(16):
@@ -668,9 +653,7 @@ def test_files_that_symusic_writes_are_read_back(tmp_path_factory, notes):
         score.tracks.append(made)
     path = write(tmp_path_factory.getbasetemp(), "written.mid", score.dumps_midi())
     back = sources.read_midi(path)
-    assert sorted({(n.time, n.pitch) for t in back.tracks for n in t.notes}) == sorted(
-        {(t, p) for t, _, p in notes}
-    )
+    assert sorted({(n.time, n.pitch) for t in back.tracks for n in t.notes}) == sorted({(t, p) for t, _, p in notes})
 
 
 FUZZ = textwrap.dedent("""
