@@ -50,9 +50,7 @@ def test_seeds_split_differently():
 
 @pytest.mark.parametrize("songs", [0, 1, 2])
 def test_fewer_songs_than_parts_is_one_sentence(songs):
-    with pytest.raises(
-        ValueError, match=f"needs at least 3 songs, and there are {songs}: add songs"
-    ) as caught:
+    with pytest.raises(ValueError, match=f"needs at least 3 songs, and there are {songs}: add songs") as caught:
         dataset.split_songs(range(songs))
     assert "\n" not in str(caught.value)
 

@@ -118,9 +118,7 @@ def row(measure, generated, real, spread=1.0):
 
 
 def test_a_comparison_scales_each_measure_by_its_larger_mean():
-    axes = only_axes(
-        draw.comparison([row("pitches_used", 20.0, 40.0, 4.0), row("empty_bars", 0.5, 0.25, 0.1)])
-    )
+    axes = only_axes(draw.comparison([row("pitches_used", 20.0, 40.0, 4.0), row("empty_bars", 0.5, 0.25, 0.1)]))
     assert [label.get_text() for label in axes.get_yticklabels()] == ["pitches used", "empty bars"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["real", "generated"]
     points = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
