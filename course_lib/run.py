@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import io
 import itertools
 import logging
@@ -27,6 +28,7 @@ import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
+from PIL import Image
 
 from course_lib import PROFILES, UsageError, doctor, report, results, sources
 
@@ -364,7 +366,17 @@ def _without_sound(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     data = output.get("data", {})
     if "<audio" in data.get("text/html", "") or "application/vnd.jupyter.widget-view+json" in data:
         output.data = {"text/plain": "(a player or a slider: run the notebook to have it)"}
+    if "image/png" in data:
+        data["image/png"] = _with_fewer_colours(data["image/png"])
     return output
+
+
+def _with_fewer_colours(png: str) -> str:
+    """A base64 PNG of a plot in 32 colours: a third of the size, and nothing the eye would miss."""
+    small = io.BytesIO()
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    picture.quantize(32).save(small, "png", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 # ---------------------------------------------------------------- command line
