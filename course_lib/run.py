@@ -372,10 +372,10 @@ def _without_sound(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _with_fewer_colours(png: str) -> str:
-    """A base64 PNG of a plot in 32 colours: a third of the size, and nothing the eye would miss."""
+    """A base64 PNG of a plot in 16 colours: a third of the size, and nothing the eye would miss."""
     small = io.BytesIO()
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    picture.quantize(32).save(small, "png", optimize=True)
+    picture.quantize(16).save(small, "png", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
