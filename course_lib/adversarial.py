@@ -50,9 +50,7 @@ class Adversarial:
         discriminator_loss: Callable = discriminator_loss,
     ):
         if generator_optimizer is discriminator_optimizer:
-            raise ValueError(
-                "Both networks were given one optimizer, which keeps a state: give each its own."
-            )
+            raise ValueError("Both networks were given one optimizer, which keeps a state: give each its own.")
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             if not network.trainable_variables:
                 problem = f"The {name} has no trainable weights"
@@ -64,9 +62,7 @@ class Adversarial:
         discriminator_optimizer.build(discriminator.trainable_variables)
         update = _update()
         self._generator_step = update(self._generator_value, generator, discriminator, generator_optimizer)
-        self._discriminator_step = update(
-            self._discriminator_value, discriminator, generator, discriminator_optimizer
-        )
+        self._discriminator_step = update(self._discriminator_value, discriminator, generator, discriminator_optimizer)
 
     def generator_step(self, noise: np.ndarray) -> float:
         """Move the generator once, on noise ``(batch, latent)``; its loss before the move."""
@@ -87,9 +83,7 @@ class Adversarial:
 
     def _generator_value(self, weights, state, other_weights, other_state, noise):
         fake, state = self.generator.stateless_call(weights, state, noise, training=True)
-        logits, other_state = self.discriminator.stateless_call(
-            other_weights, other_state, fake, training=True
-        )
+        logits, other_state = self.discriminator.stateless_call(other_weights, other_state, fake, training=True)
         return self._losses[0](logits), (state, other_state)
 
     def _discriminator_value(self, weights, state, other_weights, other_state, real, noise):

@@ -9,8 +9,11 @@ import numpy as np
 import symusic
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from course_lib.encode import BEATS_PER_BAR, DRUMS, INSTRUMENTS
 
 WIDTH, HEIGHT = 7, 2.6  # inches
 COLOURS = matplotlib.colormaps["cividis"]  # reads the same with and without colour vision
@@ -38,9 +41,31 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
     return _closed(figure)
 
 
-def curves(
-    histories: dict[str, dict[str, Sequence[float]]], figure_name: str, title: str, unit: str = ""
-) -> Figure:
+def band(roll: np.ndarray, title: str = "", steps_per_beat: int = 2) -> Figure:
+    """The five instruments of a bool (time, 128, 5) one below the other, over time in bars of 4/4."""
+    figure, rows = plt.subplots(len(INSTRUMENTS), figsize=(WIDTH, 5.4), sharex=True, layout="constrained", squeeze=True)
+    for channel, (axes, name) in enumerate(zip(rows, INSTRUMENTS, strict=True)):
+        pitches = np.flatnonzero(roll[..., channel].any(axis=0))
+        lowest, highest = (max(0, pitches[0] - 2), min(128, pitches[-1] + 3)) if len(pitches) else (58, 64)
+        axes.imshow(
+            roll[:, lowest:highest, channel].T,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            cmap=ListedColormap(["white", "#00224e"]),
+            vmin=0,
+            vmax=1,
+            extent=(0, len(roll) / steps_per_beat / BEATS_PER_BAR, lowest - 0.5, highest - 0.5),
+        )
+        axes.set_ylabel(f"{name}\n(pitch)" if channel < DRUMS else f"{name}\n(sound)", fontsize=8)
+        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.tick_params(labelsize=7)
+    rows[0].set_title(title)
+    rows[-1].set_xlabel("time (bars)")
+    return _closed(figure)
+
+
+def curves(histories: dict[str, dict[str, Sequence[float]]], figure_name: str, title: str, unit: str = "") -> Figure:
     """One figure of several trainings over their epochs: solid for training data, dashed for held-out data.
 
     ``histories`` gives a history of :func:`course_lib.train.fit` under each name; every entry of a history
@@ -54,9 +79,7 @@ def curves(
                 held_out = entry.removesuffix(figure_name).strip()
                 epochs = np.arange(1, len(values) + 1)
                 style = "--" if held_out else "-"
-                axes.plot(
-                    epochs, values, style, marker=".", color=colour, label=f"{name}: {held_out or 'training'}"
-                )
+                axes.plot(epochs, values, style, marker=".", color=colour, label=f"{name}: {held_out or 'training'}")
     axes.set(xlabel="epoch", ylabel=f"{figure_name} ({unit})" if unit else figure_name, title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -78,9 +101,7 @@ def comparison(rows: Sequence[dict], title: str = "Generated music beside real m
             axes.plot([mean], [place + offset], marker, color=colour, label=kind if place == 0 else None)
     axes.set_yticks(range(len(rows)), [row["measure"].replace("_", " ") for row in rows], fontsize=8)
     axes.invert_yaxis()
-    axes.set(
-        xlabel="mean over pieces, as a share of the larger of the two (line: 95 % interval)", title=title
-    )
+    axes.set(xlabel="mean over pieces, as a share of the larger of the two (line: 95 % interval)", title=title)
     axes.grid(alpha=0.3, axis="x")
     axes.legend(fontsize=8)
     return _closed(figure)

@@ -1,4 +1,4 @@
-"""Scores as what a network can learn, and back: the ``notes`` and ``frames`` encodings.
+"""Scores as what a network can learn, and back: the ``notes``, ``frames`` and ``band`` encodings.
 
 ``notes`` is a sequence of classes, one for each moment at which notes of the merged score begin
 (voorhis-allen, tham-kim, mischler). One pitch is named as music21 spells its MIDI number: ``C#4``, ``E-3``.
@@ -9,11 +9,16 @@ dots, tuplets, how a chord is laid out, the longer notes of a group, velocities 
 ``frames`` is a bool array (time, 128), one row a grid step, True while a pitch sounds (morris-leou). Lost:
 what is finer than a step, whether a pitch was struck again or held, velocities, tracks, silence at the end.
 
-A beat is a quarter note throughout. Drum tracks and notes without a length (grace notes) are left out.
+``band`` is a bool array (time, 128, 5): frames for each of the five instruments of LPD-5, drums among them,
+with the first step on a bar line. Lost besides: which of the instruments of a family played.
+
+A beat is a quarter note throughout. Notes without a length (grace notes) are left out, and but for ``band``
+so are drum tracks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
@@ -240,10 +245,9 @@ def frames(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
     A note sounds from its start to its end, both at the nearest step (halfway up), and for one step at least.
     """
     first, last, pitch = _steps(score, steps_per_beat)
-    lengths = last - first
     roll = np.zeros((last.max(initial=0), 128), bool)
-    step = np.arange(lengths.sum()) + np.repeat(first - (np.cumsum(lengths) - lengths), lengths)
-    roll[step, np.repeat(pitch, lengths)] = True
+    step, note = _every_step(first, last)
+    roll[step, pitch[note]] = True
     return roll
 
 
@@ -265,21 +269,148 @@ def frames_to_score(
     roll = np.asarray(roll, bool)
     if roll.ndim != 2 or roll.shape[1] != 128:
         raise ValueError(f"The roll has shape {roll.shape}: give a bool array of shape (time, 128).")
+    return _score(steps_per_beat * STEP_TICKS, tempo, *_held_notes(roll), velocity, program)
+
+
+def _held_notes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start and length in ticks, and pitch, of each unbroken run of a pitch in a bool (time, 128)."""
     change = np.diff(np.pad(roll, ((1, 1), (0, 0))).astype(np.int8), axis=0).T
     pitch, first = np.nonzero(change == 1)
     _, last = np.nonzero(change == -1)  # in the same order: by pitch, then time
     order = np.lexsort((pitch, first))
-    start, length, pitch = first[order] * STEP_TICKS, (last - first)[order] * STEP_TICKS, pitch[order]
-    return _score(steps_per_beat * STEP_TICKS, tempo, start, length, pitch, velocity, program)
+    return first[order] * STEP_TICKS, (last - first)[order] * STEP_TICKS, pitch[order]
+
+
+def _strokes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`_held_notes`, each step of a bool (time, 128) a note of its own."""
+    step, pitch = np.nonzero(roll)
+    return step * STEP_TICKS, np.full_like(step, STEP_TICKS), pitch
 
 
 def _steps(score: symusic.Score, steps_per_beat: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First step, the step after the last, and pitch of each note."""
     start, length, pitch = _sounding(score)
-    quarter = score.ticks_per_quarter
+    return *_nearest_steps(start, start + length, score.ticks_per_quarter, steps_per_beat), pitch
+
+
+def _nearest_steps(
+    start: np.ndarray, end: np.ndarray, quarter: int, steps_per_beat: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """First step and the step after the last, of notes from start to end in ticks; one step at least."""
     first = (2 * start * steps_per_beat + quarter) // (2 * quarter)  # rounds in whole numbers, halfway up
-    last = (2 * (start + length) * steps_per_beat + quarter) // (2 * quarter)
-    return first, np.maximum(first + 1, last), pitch
+    last = (2 * end * steps_per_beat + quarter) // (2 * quarter)
+    return first, np.maximum(first + 1, last)
+
+
+def _every_step(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each step of each note from ``first`` to before ``last``, and the number of its note."""
+    lengths = last - first
+    note = np.repeat(np.arange(len(first)), lengths)
+    return np.arange(lengths.sum()) + np.repeat(first - (np.cumsum(lengths) - lengths), lengths), note
+
+
+# ---------------------------------------------------------------- band
+
+INSTRUMENTS = ("Piano", "Guitar", "Bass", "Strings", "Drums")  # the channels of a band, as in the papers
+PROGRAMS = (0, 24, 32, 48, 0)  # General MIDI programs counted from 0, as LPD-5 has them
+VELOCITIES = (80, 70, 90, 64, 90)
+DRUMS = INSTRUMENTS.index("Drums")
+BEATS_PER_BAR = 4  # a band is in 4/4, like LPD-5
+
+
+def instrument(track: symusic.Track) -> int | None:
+    """The channel of a band that a MIDI track belongs to, by the rule of LPD-5; None: to none.
+
+    Programs 0 to 7 are piano, 24 to 31 guitar, 32 to 39 bass; effects (96 to 103, 120 to 127) and percussive
+    programs (112 to 119) are dropped; all others, organ and winds among them, are strings. Ours: a track named
+    drums or percussion is taken for drums, as some programs write them on channels of their own, unless its
+    program is percussive: "Steel Drums" play melodies.
+    """
+    family = track.program // 8
+    named = re.search(r"\b(drums?|drum ?kit|percussion)\b", track.name, re.IGNORECASE) and family != 14
+    if track.is_drum or named:
+        return DRUMS
+    return {0: 0, 3: 1, 4: 2, 12: None, 14: None, 15: None}.get(family, INSTRUMENTS.index("Strings"))
+
+
+def band(score: symusic.Score, steps_per_beat: int = 2) -> np.ndarray:
+    """bool (time, 128, 5) of a score in ticks: True while an instrument sounds a pitch.
+
+    Times go to the nearest step as in :func:`frames`; of a drum stroke the first step alone is kept, as its
+    length has no meaning and would hide the next stroke. Bars of four beats are counted from where the first 4/4
+    begins, not from time 0, so that step 0 begins a bar; an upbeat comes at the end of a bar of its own.
+    """
+    bar, columns = BEATS_PER_BAR * score.ticks_per_quarter, []
+    for track in score.tracks:
+        family = instrument(track)
+        if family is not None and track.notes:
+            notes = track.notes.numpy()
+            start, length = notes["time"].astype(np.int64), notes["duration"].astype(np.int64)
+            if family == DRUMS:
+                length = np.ones_like(length)
+            heard = length > 0
+            columns.append(
+                [each[heard] for each in (start, start + length, notes["pitch"], np.full(len(start), family))]
+            )
+    if not columns:
+        return np.zeros((0, 128, len(INSTRUMENTS)), bool)
+    start, end, pitch, channel = map(np.concatenate, zip(*columns, strict=True))
+    anchor = _first_bar_line(score)
+    early = anchor - start.min(initial=anchor) - score.ticks_per_quarter // (2 * steps_per_beat)
+    anchor -= max(0, -(-early // bar)) * bar
+    return band_roll(start - anchor, end - anchor, pitch, channel, score.ticks_per_quarter, steps_per_beat)
+
+
+def band_roll(
+    start: np.ndarray,
+    end: np.ndarray,
+    pitch: np.ndarray,
+    channel: np.ndarray,
+    quarter: int,
+    steps_per_beat: int,
+) -> np.ndarray:
+    """bool (time, 128, 5) of notes with times in ticks, ``quarter`` of them a beat, from the first bar line."""
+    first, last = _nearest_steps(start, end, quarter, steps_per_beat)
+    first = np.maximum(first, 0)
+    last = np.where(channel == DRUMS, first + 1, np.maximum(first + 1, last))
+    roll = np.zeros((last.max(initial=0), 128, len(INSTRUMENTS)), bool)
+    step, note = _every_step(first, last)
+    roll[step, pitch[note], channel[note]] = True
+    return roll
+
+
+def _first_bar_line(score: symusic.Score) -> int:
+    """The tick at which the first whole bar begins: where the first 4/4 does, or else the first signature."""
+    signatures = [(s.time, (s.numerator, s.denominator)) for s in score.time_signatures]
+    return next((time for time, kind in signatures if kind == (4, 4)), signatures[0][0] if signatures else 0)
+
+
+def in_four_four(score: symusic.Score) -> bool:
+    """Whether all of a score is in 4/4, but for an upbeat written as a shorter bar before the first one."""
+    bar = BEATS_PER_BAR * score.ticks_per_quarter
+    signatures = sorted({(s.time, s.numerator, s.denominator) for s in score.time_signatures})  # once, of all tracks
+    if len(signatures) > 1 and signatures[0][0] == 0 and signatures[1][0] < bar:
+        signatures = signatures[1:]
+    return all(signature[1:] == (4, 4) for signature in signatures)  # without any, MIDI means 4/4
+
+
+def band_to_score(roll: np.ndarray, steps_per_beat: int = 2, tempo: float = 120) -> symusic.Score:
+    """A score of five tracks from bool (time, 128, 5); ``band`` of it gives the roll again, less silence at the end.
+
+    Each unbroken run of a pitch becomes one held note, but for drums, where each step is a stroke of its own.
+    Raises ValueError for another shape.
+    """
+    roll = np.asarray(roll, bool)
+    if roll.ndim != 3 or roll.shape[1:] != (128, len(INSTRUMENTS)):
+        raise ValueError(f"The roll has shape {roll.shape}: give a bool array of shape (time, 128, 5).")
+    score = symusic.Score(steps_per_beat * STEP_TICKS)
+    score.tempos.append(symusic.Tempo(0, tempo))
+    score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
+    for channel, name in enumerate(INSTRUMENTS):
+        notes = _strokes(roll[..., channel]) if channel == DRUMS else _held_notes(roll[..., channel])
+        track = _track(*notes, VELOCITIES[channel], PROGRAMS[channel], name, channel == DRUMS)
+        score.tracks.append(track)
+    return score
 
 
 # ---------------------------------------------------------------- scores
@@ -305,10 +436,22 @@ def _score(
     velocity: int = 80,
     program: int = 0,
 ) -> symusic.Score:
-    times, pitches = (start.astype(np.int32), length.astype(np.int32)), pitch.astype(np.int8)
-    track = symusic.Track(program=program)
-    track.notes = symusic.Note.from_numpy(*times, pitches, np.full(len(pitch), velocity, np.int8))
     score = symusic.Score(ticks_per_quarter)
     score.tempos.append(symusic.Tempo(0, tempo))
-    score.tracks.append(track)
+    score.tracks.append(_track(start, length, pitch, velocity, program))
     return score
+
+
+def _track(
+    start: np.ndarray,
+    length: np.ndarray,
+    pitch: np.ndarray,
+    velocity: int,
+    program: int,
+    name: str = "",
+    is_drum: bool = False,
+) -> symusic.Track:
+    track = symusic.Track(name=name, program=program, is_drum=is_drum)
+    times, pitches = (start.astype(np.int32), length.astype(np.int32)), pitch.astype(np.int8)
+    track.notes = symusic.Note.from_numpy(*times, pitches, np.full(len(pitch), velocity, np.int8))
+    return track

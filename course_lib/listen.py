@@ -73,11 +73,20 @@ def render(score: symusic.Score) -> np.ndarray:
 
     Falls back on pretty_midi's sine tones, and says so, where the soundfont cannot be used.
     """
-    synthesizer = _synthesizer()
+    audio = _audio(score)
+    return np.ascontiguousarray(audio * _gain(audio), "float32")
+
+
+def _audio(score: symusic.Score) -> np.ndarray:
+    """(samples, 2), as loud as the synthesizer makes it."""
     if score.note_num() == 0:
         return np.zeros((SAMPLE_RATE, 2), "float32")
-    audio = _sine_tones(score) if synthesizer is None else np.asarray(synthesizer.render(score, stereo=True)).T
-    return np.ascontiguousarray(audio * (0.9 / max(1e-9, np.abs(audio).max())), "float32")
+    synthesizer = _synthesizer()
+    return _sine_tones(score) if synthesizer is None else np.asarray(synthesizer.render(score, stereo=True)).T
+
+
+def _gain(audio: np.ndarray) -> float:
+    return 0.9 / max(1e-9, np.abs(audio).max())
 
 
 def _sine_tones(score: symusic.Score) -> np.ndarray:
@@ -94,9 +103,13 @@ def _sine_tones(score: symusic.Score) -> np.ndarray:
 
 def ogg(score: symusic.Score) -> bytes:
     """The sound of a score as an Ogg Vorbis file. Without the soundfile library: ImportError or OSError."""
+    return _encoded(render(score))
+
+
+def _encoded(audio: np.ndarray) -> bytes:
     import soundfile
 
-    audio, content = render(score), io.BytesIO()
+    content = io.BytesIO()
     with soundfile.SoundFile(content, "w", SAMPLE_RATE, 2, format="OGG", subtype="VORBIS") as file:
         for start in range(0, len(audio), WRITE_BLOCK):
             file.write(audio[start : start + WRITE_BLOCK])
@@ -142,3 +155,48 @@ def play(score: symusic.Score):
         return player
     except (ImportError, OSError):
         return Audio(render(score).T, rate=SAMPLE_RATE, normalize=False)
+
+
+def mixer(score: symusic.Score):
+    """A mixing desk for the notebook: volume, mute and solo for each track, and a player of the mix.
+
+    Where soundfile cannot be used, a plain player of the whole score.
+    """
+    import ipywidgets as widgets
+
+    tracks = [track for track in score.tracks if track.notes]
+    stems = [_audio(_alone(score, track)) for track in tracks]
+    length = max((len(stem) for stem in stems), default=SAMPLE_RATE)
+    stems = [np.pad(stem, ((0, length - len(stem)), (0, 0))) for stem in stems]
+    everything = sum(stems, np.zeros((length, 2)))
+    gain = _gain(everything)
+    try:
+        player = widgets.Audio(value=_encoded(everything * gain), format="ogg", autoplay=False)
+    except (ImportError, OSError):
+        return play(score)
+    volumes = [
+        widgets.FloatSlider(1, min=0, max=2, step=0.1, description=track.name, continuous_update=False)
+        for track in tracks
+    ]
+    mutes = [widgets.ToggleButton(description="mute", layout={"width": "5em"}) for _ in tracks]
+    solos = [widgets.ToggleButton(description="solo", layout={"width": "5em"}) for _ in tracks]
+
+    def mix(_change=None) -> None:
+        alone = any(solo.value for solo in solos)
+        heard = [solo.value if alone else not mute.value for solo, mute in zip(solos, mutes, strict=True)]
+        mixed = sum(
+            (stem * volume.value for stem, volume, on in zip(stems, volumes, heard, strict=True) if on),
+            np.zeros((length, 2)),
+        )
+        player.value = _encoded(np.clip(mixed * gain, -1, 1))
+
+    for control in (*volumes, *mutes, *solos):
+        control.observe(mix, "value")
+    rows = [widgets.HBox(row) for row in zip(volumes, mutes, solos, strict=True)]
+    return widgets.VBox([*rows, player])
+
+
+def _alone(score: symusic.Score, track: symusic.Track) -> symusic.Score:
+    part = score.copy()
+    part.tracks = [track]
+    return part

@@ -170,12 +170,9 @@ def variety(rolls: Sequence[Roll], steps_per_beat: int = 4, beats_per_bar: float
     Short pieces lie further apart by chance: compare sets of like length. nan for fewer than two pieces.
     """
     steps_per_bar = _steps_per_bar(steps_per_beat, beats_per_bar)
-    profiles = []
     for roll in rolls:
         _check(roll)
-        cells = _pitch_classes(_bars(roll, steps_per_bar).sum(0)).ravel()
-        profiles.append(np.r_[cells, not cells.any()] / max(1, cells.sum()))  # the last entry: silence
-    return float(pdist(np.array(profiles), "cityblock").mean() / 2) if len(profiles) > 1 else nan
+    return _mean_distance([_pitch_classes(_bars(roll, steps_per_bar).sum(0)) for roll in rolls])
 
 
 def compare(generated: Sequence[dict[str, float]], real: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
@@ -200,6 +197,13 @@ def compare(generated: Sequence[dict[str, float]], real: Sequence[dict[str, floa
             row[f"{side}_low"], row[f"{side}_high"] = _bootstrap_interval(column)
         rows.append(row | {"overlap": _overlap(*values)})
     return rows
+
+
+def changes(roll: Roll) -> list[bytes]:
+    """The steps of a roll `(time, …)`, each as one word for `novelty`, repeats of the step before left out."""
+    packed = np.packbits(roll.reshape(len(roll), math.prod(roll.shape[1:])), axis=1)
+    new = np.r_[True, (packed[1:] != packed[:-1]).any(1)][: len(packed)]
+    return [step.tobytes() for step in packed[new]]
 
 
 def novelty(
@@ -276,9 +280,16 @@ def _steps_per_bar(steps_per_beat: int, beats_per_bar: float) -> int:
     return int(steps)
 
 
+def _mean_distance(histograms: Sequence[NDArray[np.int64]]) -> float:
+    """Mean total variation, 0 to 1, between histograms of one shape, each divided by its sum."""
+    profiles = [np.r_[cells.ravel(), not cells.any()] / max(1, cells.sum()) for cells in histograms]  # last: silence
+    return float(pdist(np.array(profiles), "cityblock").mean() / 2) if len(profiles) > 1 else nan
+
+
 def _bars(roll: Roll, steps_per_bar: int) -> Roll:
-    """(time, 128) -> (bars, steps_per_bar, 128)"""
-    return np.pad(roll, ((0, -len(roll) % steps_per_bar), (0, 0))).reshape(-1, steps_per_bar, 128)
+    """(time, ...) -> (bars, steps_per_bar, ...)"""
+    filling = np.zeros((-len(roll) % steps_per_bar, *roll.shape[1:]), bool)
+    return np.concatenate([roll, filling]).reshape(-1, steps_per_bar, *roll.shape[1:])
 
 
 def _pitch_classes(pitches: Any) -> NDArray[np.int64]:

@@ -101,7 +101,8 @@ def _data(data: str) -> str:
     folder = Path(data).expanduser().resolve()
     if not folder.is_dir():
         raise UsageError(f"Data folder '{data}' does not exist: give 'embedded' or a folder of MIDI files.")
-    if next(iter(sources.midi_files(folder)), None) is None:
+    prepared = (folder / "bands.json").is_file()  # by data_scripts.lpd5
+    if not prepared and next(iter(sources.midi_files(folder)), None) is None:
         raise UsageError(f"Data folder '{data}' holds no .mid or .midi file at any depth.")
     return str(folder)
 
@@ -338,9 +339,7 @@ def refresh(args: argparse.Namespace) -> int:
         if failed := _execute_all(jobs):
             print("No notebook was replaced:", *failed, sep="\n", file=sys.stderr)
             return 1
-        cleaned = {
-            job.notebook: nbformat.writes(clean(nbformat.read(job.executed, 4))) + "\n" for job in jobs
-        }
+        cleaned = {job.notebook: nbformat.writes(clean(nbformat.read(job.executed, 4))) + "\n" for job in jobs}
     for notebook, text in cleaned.items():
         partial = notebook.with_suffix(".partial")
         partial.write_text(text, encoding="utf-8")
@@ -356,9 +355,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
         if cell.cell_type == "code":
-            cell.outputs = [
-                _without_sound(output) for output in cell.outputs if output.get("name") != "stderr"
-            ]
+            cell.outputs = [_without_sound(output) for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
 
 

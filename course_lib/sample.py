@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+from scipy.special import expit
 
 
 def probabilities(
@@ -194,17 +195,13 @@ class Past(keras.layers.Layer):
         return x
 
 
-def generate(
-    stepper: Stepper, prompts: np.ndarray, length: int, rng: np.random.Generator, **rule
-) -> np.ndarray:
+def generate(stepper: Stepper, prompts: np.ndarray, length: int, rng: np.random.Generator, **rule) -> np.ndarray:
     """``length`` new notes after each prompt: integers ``(batch, prompt)`` give ``(batch, length)``.
 
     ``rule`` is passed to :func:`probabilities` (temperature, top_k, top_p). ValueError: an empty prompt.
     """
     if prompts.ndim != 2 or prompts.shape[1] == 0:
-        raise ValueError(
-            f"prompts has shape {prompts.shape}: give (batch, notes) with at least one note each."
-        )
+        raise ValueError(f"prompts has shape {prompts.shape}: give (batch, notes) with at least one note each.")
     stepper.reset()
     for column in prompts.T:
         logits = stepper.step(column)
@@ -225,6 +222,77 @@ def chance_rule(rng: np.random.Generator):
     return lambda probability: rng.random(probability.shape) < probability
 
 
+def surest_rule(share: float | np.ndarray):
+    """The rule for blocks of which a known share of cells should sound: the likeliest ones.
+
+    ``share`` (0 to 1), one for all or one for each instrument, is met in every block ``(batch, time, 128, n)``, however
+    sure or unsure a network that hears its own music has become.
+    """
+
+    def rule(probability: np.ndarray) -> np.ndarray:
+        cells = probability.reshape(len(probability), -1, probability.shape[-1])
+        shares = np.broadcast_to(share, cells.shape[-1])
+        lowest = [np.quantile(cells[..., i], 1 - each, axis=1) for i, each in enumerate(shares)]
+        return probability > np.stack(lowest, axis=-1)[:, None, None]
+
+    return rule
+
+
+def notes_rule(counts: int | Sequence[int], rng: np.random.Generator):
+    """The rule of chen-horg-zhuo and tham-kim for bands: fixed numbers of notes, drawn from a softmax.
+
+    ``counts`` is a number of notes for all instruments together, or one for each instrument: so many different
+    pitches are drawn at every step ``(…, 128, 5)``, each time by the softmax of the logits of what is left.
+    """
+
+    def rule(probability: np.ndarray) -> np.ndarray:
+        # The largest of logits + Gumbel noise is a draw from their softmax, and the n largest are n draws
+        # without replacement.
+        logits = np.log(probability + 1e-12) - np.log1p(1e-12 - probability)
+        scores = logits + rng.gumbel(size=logits.shape)
+        if isinstance(counts, int):
+            cells = scores.reshape(*scores.shape[:-2], -1)
+            return _largest(cells, counts).reshape(scores.shape)
+        chosen = [_largest(scores[..., channel], count) for channel, count in enumerate(counts)]
+        return np.stack(chosen, axis=-1)
+
+    return rule
+
+
+def _largest(scores: np.ndarray, count: int) -> np.ndarray:
+    """True at the ``count`` largest scores of the last axis."""
+    ranks = np.argsort(np.argsort(-scores, axis=-1), axis=-1)
+    return ranks < count
+
+
+def generate_blocks(
+    predict: Callable[[np.ndarray], np.ndarray],
+    prompts: np.ndarray,
+    length: int,
+    rule: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """``length`` new steps after each prompt, a block at a time: bool ``(batch, length, …)``.
+
+    ``predict`` takes as many last steps as the prompts have, float32 ``(batch, steps, …)``, and gives logits of
+    the next block ``(batch, block, …)``; ``rule`` turns their probabilities into that block. Says so when all
+    came out silent.
+    """
+    steps = prompts.shape[1]
+    rolls = prompts.astype("float32")
+    while rolls.shape[1] < steps + length:
+        logits = np.asarray(predict(rolls[:, -steps:]), "float64")
+        block = rule(expit(logits)).astype("float32")
+        rolls = np.concatenate([rolls, block], axis=1)
+    result = rolls[:, steps : steps + length].astype(bool)
+    _say_if_silent(result)
+    return result
+
+
+def _say_if_silent(result: np.ndarray) -> None:
+    if not result.any():
+        print("Every generated step is silent: lower the threshold, or draw each pitch by chance.")
+
+
 def generate_frames(
     stepper: Stepper, prompts: np.ndarray, length: int, rule: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
@@ -234,16 +302,13 @@ def generate_frames(
     frame came out silent. Raises ValueError for an empty prompt.
     """
     if prompts.ndim != 3 or prompts.shape[1] == 0:
-        raise ValueError(
-            f"prompts has shape {prompts.shape}: give (batch, frames, pitches) with a frame or more."
-        )
+        raise ValueError(f"prompts has shape {prompts.shape}: give (batch, frames, pitches) with a frame or more.")
     stepper.reset()
     for frame in prompts.swapaxes(0, 1):
         logits = stepper.step(frame.astype("float32"))
     result = np.zeros((len(prompts), length, prompts.shape[2]), bool)
     for position in range(length):
-        result[:, position] = rule(1 / (1 + np.exp(-logits.astype("float64"))))
+        result[:, position] = rule(expit(logits.astype("float64")))
         logits = stepper.step(result[:, position].astype("float32"))
-    if not result.any():
-        print("Every generated frame is silent: lower the threshold, or draw each pitch by chance.")
+    _say_if_silent(result)
     return result

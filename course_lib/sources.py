@@ -80,7 +80,7 @@ def embedded() -> list[Piece]:
     notes (which have no length) are left out and repeats are not played twice. Each file of the corpus keeps
     its own licence, so none of it is committed: it comes from the package on the user's machine.
     """
-    where = cache_folder() / f"embedded-2-music21-{version('music21')}"
+    where = cache_folder() / f"embedded-3-music21-{version('music21')}"
     pieces = _read_cache(where)
     if pieces is None:
         _build_cache(where)
@@ -126,6 +126,8 @@ def score_from_music21(stream) -> symusic.Score:
     """A music21 score as a symusic score at 10,080 ticks a quarter: a track a part.
 
     The stream itself is moved to sounding pitch, where its parts are written for transposing instruments.
+    Markers "bar line" (the first, after an upbeat if there is one) and "fermata" (where it ends, in any
+    part) keep what MIDI has no event for.
     """
     score = symusic.Score(TICKS_PER_QUARTER)
     marks = stream.recurse().getElementsByClass("MetronomeMark")
@@ -135,6 +137,8 @@ def score_from_music21(stream) -> symusic.Score:
     for offset, signature in _time_signatures(stream):
         numerator, denominator = map(int, signature.split("/"))
         score.time_signatures.append(symusic.TimeSignature(offset, numerator, denominator))
+    for text, place in _marks(stream):
+        score.markers.append(symusic.TextMeta(_ticks(place), text))
     for part in stream.parts:
         track = symusic.Track(name=str(part.partName or ""), program=0)
         for start, length, pitch in _sounding_notes(part):
@@ -142,6 +146,18 @@ def score_from_music21(stream) -> symusic.Score:
         if track.notes:
             score.tracks.append(track)
     return score
+
+
+def _marks(stream) -> list[tuple[str, float]]:
+    """(text, offset in quarter notes) of the first bar line and of where each fermata ends, in order of time."""
+    bars = list(stream.parts[0].getElementsByClass("Measure"))
+    upbeat = bars[0].barDuration.quarterLength - bars[0].paddingLeft if bars and bars[0].paddingLeft else 0
+    fermatas = {
+        element.offset + element.quarterLength
+        for element in stream.flatten().notes
+        if any("Fermata" in mark.classes for mark in element.expressions)
+    }
+    return [("bar line", upbeat), *(("fermata", end) for end in sorted(fermatas))]
 
 
 def _sounding_notes(part) -> list[list[int]]:
@@ -199,9 +215,7 @@ def _build_cache(where: Path) -> None:
         where.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(where, ignore_errors=True)
         prefix = where.name + ".partial-"
-        with tempfile.TemporaryDirectory(
-            prefix=prefix, dir=where.parent, ignore_cleanup_errors=True
-        ) as partial:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=where.parent, ignore_cleanup_errors=True) as partial:
             _convert_works(Path(partial))
             try:
                 os.rename(partial, where)
@@ -269,9 +283,7 @@ def folder(path: str | Path) -> list[Piece]:
         raise ValueError(f'There is no folder {root}: set data to a folder of MIDI files, or to "embedded".')
     files = list(midi_files(root))
     if not files:
-        raise ValueError(
-            f"The folder {root} holds no .mid or .midi file at any depth: point data at one that does."
-        )
+        raise ValueError(f"The folder {root} holds no .mid or .midi file at any depth: point data at one that does.")
     pieces, skipped = [], []
     for file in files:
         name = file.relative_to(root)
@@ -290,19 +302,13 @@ def folder(path: str | Path) -> list[Piece]:
             file=sys.stderr,
         )
     if not pieces:
-        raise ValueError(
-            f"None of the {len(files)} MIDI files in {root} can be used; the first: {skipped[0].strip()}."
-        )
+        raise ValueError(f"None of the {len(files)} MIDI files in {root} can be used; the first: {skipped[0].strip()}.")
     return pieces
 
 
 def midi_files(root: Path) -> Iterator[Path]:
     """Paths of the MIDI files at any depth below ``root``, in sorted order."""
-    return (
-        path
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in (".mid", ".midi") and path.is_file()
-    )
+    return (path for path in sorted(root.rglob("*")) if path.suffix.lower() in (".mid", ".midi") and path.is_file())
 
 
 def read_midi(path: Path) -> symusic.Score:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from course_lib import PROFILES
+from course_lib import PROFILES, dataset
 
 
 class Settings(SimpleNamespace):
@@ -57,43 +58,108 @@ def frame_loss(targets, logits):
     return keras.ops.sum(nats * real) / keras.ops.maximum(keras.ops.sum(real[..., 0]), 1.0)
 
 
+def roll_loss(positive_weight: float = 1.0, focusing: float = 0.0) -> Callable:
+    """A loss for rolls of many silent cells: binary cross-entropy in nats a step, summed over all its cells.
+
+    Takes targets 0 or 1 and logits, both ``(batch, time, …)``. Cells that sound count ``positive_weight``
+    times. ``focusing`` is the gamma of the focal loss (Lin et al. 2017): a cell counts less, the surer the
+    model is of the truth. With neither, it is the negative log-likelihood.
+    """
+
+    def loss(targets, logits):
+        targets = keras.ops.cast(targets, logits.dtype)
+        nats = keras.ops.softplus(logits) - logits * targets
+        if focusing:
+            nats = nats * (1 - keras.ops.exp(-nats)) ** focusing
+        if positive_weight != 1:
+            nats = nats * (1 + (positive_weight - 1) * targets)
+        axes = tuple(range(2, len(nats.shape)))
+        return keras.ops.mean(keras.ops.sum(nats, axes))
+
+    return loss
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches of windows of bands, cut from memory or from disk only as they are needed.
+
+    ``split`` turns float32 windows ``(batch, length, 128, 5)`` into inputs and targets. Where there are more
+    than ``limit`` windows, an epoch takes as many of them at random, others in each epoch.
+    """
+
+    def __init__(
+        self,
+        bands: dataset.Bands,
+        length: int,
+        split: Callable[[np.ndarray], tuple],
+        *,
+        hop: int,
+        batch_size: int,
+        limit: int = 10**9,
+    ):
+        super().__init__()
+        self.bands, self.length, self.split, self.batch_size = bands, length, split, batch_size
+        self.windows = bands.windows(length, hop)
+        self.limit = min(limit, len(self.windows))
+        self.shuffle(0, 0)
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Choose and order the windows of an epoch."""
+        self.order = np.random.default_rng([seed, epoch]).permutation(len(self.windows))[: self.limit]
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __getitem__(self, number: int) -> tuple:
+        """Inputs and targets of one batch."""
+        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        return self.split(self.bands.cut(self.windows[chosen], self.length).astype("float32"))
+
+
 def fit(
     model: keras.Model,
-    inputs: np.ndarray,
-    targets: np.ndarray,
+    inputs: np.ndarray | Batches,
+    targets: np.ndarray | None = None,
     *,
     epochs: int,
     folder: Path,
     seed: int,
     batch_size: int = 128,
-    held_out: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    held_out: dict[str, tuple[np.ndarray, np.ndarray] | Batches] | None = None,
     keep_best: str = "",
 ) -> dict[str, list[float]]:
     """Train a compiled model and return its history: one list a figure, one entry an epoch.
 
-    Each epoch is shuffled by ``(seed, epoch)``, evaluated on every named ``(inputs, targets)`` pair of
-    ``held_out``, printed as a line, and saved in ``folder`` with the optimizer's state. Called again with the
-    same model, data, seed and batch size, training continues after the last saved epoch and ends at the same
-    loss as if it had never stopped; with anything changed it starts anew. History names are ``loss``, the
-    model's metrics, the same behind ``"<held-out name> "``, and ``seconds`` (of training alone). With
-    ``keep_best``, one of those names, the model ends with the weights of the epoch where it was lowest, else
-    with the last ones. Raises FloatingPointError when the loss stops being a number.
+    Training data are arrays, or Batches that bring their targets and batch size with them, and so are those of
+    ``held_out``. Each epoch is shuffled by ``(seed, epoch)``, evaluated on all that ``held_out`` names, printed as a
+    line, and saved in ``folder`` with the optimizer's state. Called again with the same model, data, seed and batch
+    size, training continues after the last saved epoch and ends at the same loss as if it had never stopped; with
+    anything changed it starts anew. History names are ``loss``, the model's metrics, the same behind
+    ``"<held-out name> "``, and ``seconds`` (of training alone). With ``keep_best``, one of those names, the model
+    ends with the weights of the epoch where it was lowest, else with the last ones. Raises FloatingPointError when
+    the loss stops being a number.
     """
+    data: Any = inputs if isinstance(inputs, Batches) else (inputs, targets)
     held_out = held_out or {}
     if smoke():
-        epochs, inputs, targets = 1, inputs[: 2 * batch_size], targets[: 2 * batch_size]
-        held_out = {name: (x[:batch_size], y[:batch_size]) for name, (x, y) in held_out.items()}
-        print(f"COURSE_SMOKE=1: training is cut to 2 batches of {batch_size}, and means nothing.")
-    key = fingerprint([*model.layers, model.optimizer], inputs, targets, batch_size, seed)
+        size = data.batch_size if isinstance(data, Batches) else batch_size
+        epochs, data = 1, _cut(data, 2 * size)
+        held_out = {name: _cut(other, size) for name, other in held_out.items()}
+        print(f"COURSE_SMOKE=1: training is cut to 2 batches of {size}, and means nothing.")
+    key = fingerprint([*model.layers, model.optimizer], *_content(data), batch_size, seed)
     history = _restore(model, folder, key)
     done = len(history.get("loss", []))
     if done:
         print(f"continuing after epoch {min(done, epochs)} of {epochs}, saved in {folder.name}/")
     for epoch in range(done, epochs):
         started = time.perf_counter()
-        order = np.random.default_rng([seed, epoch]).permutation(len(inputs))
         _reseed_dropout(model, seed, epoch)
-        trained = model.fit(inputs[order], targets[order], batch_size=batch_size, shuffle=False, verbose=0)
+        if isinstance(data, Batches):
+            data.shuffle(seed, epoch)
+            trained = model.fit(data, shuffle=False, verbose=0)
+        else:
+            order = np.random.default_rng([seed, epoch]).permutation(len(data[0]))
+            shuffled = data[0][order], data[1][order]
+            trained = model.fit(*shuffled, batch_size=batch_size, shuffle=False, verbose=0)
         figures = {name: values[0] for name, values in trained.history.items()}
         figures["seconds"] = time.perf_counter() - started
         if not math.isfinite(figures["loss"]):
@@ -101,8 +167,9 @@ def fit(
                 f"The loss became {figures['loss']} in epoch {epoch + 1}: try a lower learning rate, "
                 "or clip the gradients (clipnorm=1 in the optimizer)."
             )
-        for name, (x, y) in held_out.items():
-            scores = model.evaluate(x, y, batch_size=1024, verbose=0, return_dict=True)
+        for name, other in held_out.items():
+            batches = (other,) if isinstance(other, Batches) else (*other, 1024)
+            scores = model.evaluate(*batches, verbose=0, return_dict=True)
             figures |= {f"{name} {figure}": value for figure, value in scores.items()}
         for name, value in figures.items():
             history.setdefault(name, []).append(float(value))
@@ -115,6 +182,25 @@ def fit(
     if keep_best:
         model.load_weights(folder / "best.weights.h5")
     return history
+
+
+def _cut(data, count: int):
+    """At most ``count`` examples of arrays or of Batches."""
+    if not isinstance(data, Batches):
+        return data[0][:count], data[1][:count]
+    fewer = copy.copy(data)
+    fewer.limit = min(count, data.limit)
+    fewer.shuffle(0, 0)
+    return fewer
+
+
+def _content(data) -> Sequence[Any]:
+    """What a fingerprint is made of: for Batches the places of the windows, and the first batch as it is split."""
+    if not isinstance(data, Batches):
+        return data
+    fresh = copy.copy(data)
+    fresh.shuffle(0, 0)  # whatever an earlier training left
+    return [data.bands.fingerprint, data.windows, data.limit, *keras.tree.flatten(fresh[0])]
 
 
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:

@@ -9,6 +9,4 @@ if __name__ == "__main__":
     started = time.perf_counter()
     counts = Counter(piece.composer for piece in sources.embedded())
     listed = ", ".join(f"{composer.capitalize()} {counts[composer]}" for composer in sources.COMPOSERS)
-    print(
-        f"Embedded corpus ready in {time.perf_counter() - started:.1f} s: {listed} ({sources.cache_folder()})"
-    )
+    print(f"Embedded corpus ready in {time.perf_counter() - started:.1f} s: {listed} ({sources.cache_folder()})")

@@ -88,8 +88,8 @@ def _take(file: Path, target: Path, sha256: str) -> None:
 # ---------------------------------------------------------------- one file over HTTP
 
 
-def fetch(url: str, target: Path, sha256: str) -> None:
-    """Download a file to ``target``, in place only when whole and of that SHA-256.
+def fetch(url: str, target: Path, sha256: str | None) -> None:
+    """Download a file to ``target``, in place only when whole and of that SHA-256 (None: not published).
 
     Goes on from the ``.partial`` file of a download that was cut off. Raises ValueError: see `download`.
     """
@@ -97,7 +97,7 @@ def fetch(url: str, target: Path, sha256: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     resumed = partial.exists()
     _fill(partial, url)
-    if resumed and not sources.holds(partial, sha256):
+    if resumed and sha256 and not sources.holds(partial, sha256):
         partial.unlink()  # the older part may be what is damaged: once more from the start
         _fill(partial, url)
     _place(partial, target, sha256, url)
@@ -107,8 +107,8 @@ def _partial(target: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
-def _place(partial: Path, target: Path, sha256: str, origin: str) -> None:
-    if not sources.holds(partial, sha256):
+def _place(partial: Path, target: Path, sha256: str | None, origin: str) -> None:
+    if sha256 and not sources.holds(partial, sha256):
         partial.unlink()
         raise ValueError(
             f"{origin} is not the published file (its SHA-256 differs) and was not kept: try another address "
@@ -150,14 +150,17 @@ def _continue(partial: Path, url: str) -> None:
     except (OSError, HTTPException) as error:
         raise _CutOff(getattr(error, "reason", error)) from error
     with response:
+        if response.headers.get_content_type() == "text/html":  # a login, a warning, a quota that is used up
+            raise ValueError(
+                f"{url} answered with a web page instead of the file: open it in a browser to see why, give "
+                "another address with --url, or a file fetched by hand with --file."
+            )
         rest = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")  # else the whole file
         done, length = have if rest else 0, response.length
         total = None if length is None else done + length
         with (
             partial.open("ab" if rest else "wb") as file,
-            tqdm(
-                desc=partial.stem, initial=done, total=total, unit="B", unit_scale=True, leave=False, delay=1
-            ) as bar,
+            tqdm(desc=partial.stem, initial=done, total=total, unit="B", unit_scale=True, leave=False, delay=1) as bar,
         ):
             for block in _blocks(response):
                 file.write(block)

@@ -141,8 +141,7 @@ def test_dropout_draws_anew_in_every_step():
     losses += [game.generator_step(NOISE) for _ in range(3)]
     assert len(set(losses)) == 6
     seeds = [
-        [variable for variable in network.non_trainable_variables if "seed" in variable.path]
-        for network in networks
+        [variable for variable in network.non_trainable_variables if "seed" in variable.path] for network in networks
     ]
     before = [values(states) for states in seeds]
     game.generator_step(NOISE)
@@ -256,9 +255,7 @@ def test_a_killed_training_continues_to_the_same_losses_and_music(tmp_path):
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0 and output.startswith("continuing")
     continued, whole = (
-        [float(figure) for figure in line.split()[1:]]
-        for line in output.splitlines()
-        if line.startswith("FINAL")
+        [float(figure) for figure in line.split()[1:]] for line in output.splitlines() if line.startswith("FINAL")
     )
     assert continued == pytest.approx(whole, rel=1e-6)
 

@@ -370,9 +370,7 @@ def tree(monkeypatch, tmp_path):
     """A manifest of three files in place of the 235."""
 
     def write(paths):
-        rows = [
-            f"{path},{len(data)},{hashlib.sha256(data).hexdigest()},4/4,1" for path, data in paths.items()
-        ]
+        rows = [f"{path},{len(data)},{hashlib.sha256(data).hexdigest()},4/4,1" for path, data in paths.items()]
         (tmp_path / "tree.csv").write_text("\n".join(["path,bytes,sha256,time_signatures,notes", *rows]))
         monkeypatch.setattr(download, "MANIFEST", tmp_path / "tree.csv")
 

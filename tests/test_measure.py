@@ -55,9 +55,7 @@ def random_roll(seed):
     return rolls(zip(starts, rng.integers(24, 108, 150), steps, strict=True), 128)[0]
 
 
-ALL_ROLLS = {name: roll for name, (roll, _) in REAL.items()} | {
-    f"random {i}": random_roll(i) for i in range(5)
-}
+ALL_ROLLS = {name: roll for name, (roll, _) in REAL.items()} | {f"random {i}": random_roll(i) for i in range(5)}
 any_roll = pytest.mark.parametrize("roll", ALL_ROLLS.values(), ids=ALL_ROLLS.keys())
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
@@ -193,9 +191,7 @@ def test_longest_held_note():
 @pytest.mark.parametrize("rest", [0, 1])
 @pytest.mark.parametrize("with_onsets", [False, True])
 def test_a_stuck_melody_is_caught_with_and_without_onsets_and_rests(rest, with_onsets):
-    notes = [(4 * i, pitch, 4) for i, pitch in enumerate(C_MAJOR)] + [
-        (28 + 4 * i, 60, 4 - rest) for i in range(50)
-    ]
+    notes = [(4 * i, pitch, 4) for i, pitch in enumerate(C_MAJOR)] + [(28 + 4 * i, 60, 4 - rest) for i in range(50)]
     roll, onsets = rolls(notes, 228)
     result = measure.measures(roll, onsets=onsets if with_onsets else None)
     stuck_onsets, stuck_beats = result["longest_run"] >= 50, result["longest_held_note"] >= 50
@@ -234,9 +230,7 @@ def test_bar_lengths(beats_per_bar, bars):
     assert measure.measures(roll, 4, beats_per_bar)["empty_bar_rate"] == pytest.approx((bars - 1) / bars)
 
 
-@pytest.mark.parametrize(
-    ("steps_per_beat", "beats_per_bar"), [(1, 1.5), (4, 0), (0, 4), (4, -4), (4, math.nan)]
-)
+@pytest.mark.parametrize(("steps_per_beat", "beats_per_bar"), [(1, 1.5), (4, 0), (0, 4), (4, -4), (4, math.nan)])
 def test_a_bar_must_be_a_whole_number_of_steps(steps_per_beat, beats_per_bar):
     roll = np.zeros((8, 128), bool)
     with pytest.raises(ValueError, match="whole number"):
@@ -350,9 +344,7 @@ def test_qualified_notes_are_pypianoroll_s_pitch_by_pitch(roll, min_steps):
     starts = measure.rising_edges(roll)
     notes, whole = starts.sum(0), roll.astype(int)
     played = np.flatnonzero(notes)
-    qualified = sum(
-        notes[p] * pypianoroll.qualified_note_rate(whole[:, p : p + 1], min_steps) for p in played
-    )
+    qualified = sum(notes[p] * pypianoroll.qualified_note_rate(whole[:, p : p + 1], min_steps) for p in played)
     assert measure.qualified_note_rate(roll, starts, min_steps) == pytest.approx(qualified / notes.sum())
 
 
@@ -363,9 +355,7 @@ def test_in_scale_rate_is_pypianoroll_s_best_once_octaves_are_where_it_looks(rol
     assert not starts[:, 120:].any()
     laid_out = np.zeros((len(starts), 128))
     laid_out[:, :120] = starts[:, :120].reshape(-1, 10, 12).transpose(0, 2, 1).reshape(-1, 120)
-    best = max(
-        pypianoroll.in_scale_rate(laid_out, root, mode) for root in range(12) for mode in ("major", "minor")
-    )
+    best = max(pypianoroll.in_scale_rate(laid_out, root, mode) for root in range(12) for mode in ("major", "minor"))
     assert measure.in_scale_rate(starts) == pytest.approx(best)
     used = np.unique(np.flatnonzero(starts.any(0)) % 12)
     assert pypianoroll.n_pitch_classes_used(laid_out) == len(used)

@@ -74,9 +74,7 @@ def test_a_missing_data_set_names_the_command_that_fetches_it():
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
 def test_songs_come_back_as_they_were_written(monkeypatch, dtype):
     # one split has songs of equal length, which numpy likes to merge into one array
-    splits = {
-        name: songs_of(*n, dtype=dtype) for name, n in (("train", (9, 9)), ("valid", (1,)), ("test", (4, 7)))
-    }
+    splits = {name: songs_of(*n, dtype=dtype) for name, n in (("train", (9, 9)), ("valid", (1,)), ("test", (4, 7)))}
     content = {f"{name}data": cells(*songs) for name, songs in splits.items()}
     publish(monkeypatch, sources.download_folder() / "small.mat", **content)
     read = sources.polyphonic("jsb")
@@ -101,9 +99,7 @@ def test_anything_else_than_frames_of_88_pitches_is_refused(monkeypatch, wrong):
     song = cells(*songs_of(5))
     path = sources.download_folder() / "small.mat"
     publish(monkeypatch, path, traindata=song, validdata=cells(*songs_of(5), wrong), testdata=song)
-    with pytest.raises(
-        ValueError, match=r"small.mat holds no songs of 88 pitches in three splits \(a song of"
-    ):
+    with pytest.raises(ValueError, match=r"small.mat holds no songs of 88 pitches in three splits \(a song of"):
         sources.polyphonic("jsb")
 
 
@@ -130,9 +126,7 @@ def test_frame_nll_by_hand():
     first = np.array([[1, 1], [0, 1], [1, 0]], bool)
     second = np.array([[0, 0], [1, 1]], bool)
     expected = (math.log(2) + math.log(4 / 3) + math.log(2) + math.log(4) + math.log(2) + math.log(4 / 3)) / 3
-    assert measure.frame_nll([np.stack([logits, logits]), logits[None]], [first, second]) == pytest.approx(
-        expected
-    )
+    assert measure.frame_nll([np.stack([logits, logits]), logits[None]], [first, second]) == pytest.approx(expected)
 
 
 def test_frame_nll_is_the_sum_over_pitches_of_binary_crossentropy_over_all_frames_alike():

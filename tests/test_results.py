@@ -232,9 +232,7 @@ def test_damaged_files_are_named_and_skipped(record, tmp_path):
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == len(damaged)
     for name in damaged:
-        assert any(
-            f"{tmp_path / name / 'result.json'} is damaged and was skipped" in text for text in messages
-        )
+        assert any(f"{tmp_path / name / 'result.json'} is damaged and was skipped" in text for text in messages)
 
 
 # ---------------------------------------------------------------- one run
@@ -244,9 +242,7 @@ def test_the_file_of_a_run(out):
     run = results.start("02_lstm_next_note", "quick", 7, Path("songs"), window=100)
     assert run.folder == out and out.is_dir() and not run.smoke
     run.data("abc")
-    run.note(
-        "accuracy", {"train": np.float32(0.5), "test": [np.int64(1), np.nan, math.inf], 2: np.bool_(True)}
-    )
+    run.note("accuracy", {"train": np.float32(0.5), "test": [np.int64(1), np.nan, math.inf], 2: np.bool_(True)})
     run.note("curve", np.array([[1.0, -np.inf]]))
     run.comparison([{"measure": "in_scale_rate", "generated": 0.9, "overlap": np.nan}])
     run.claim("va-variance", np.float32(0.25), {"gaps": (0.25, 0.5)})
@@ -257,11 +253,7 @@ def test_the_file_of_a_run(out):
     text = path.read_text(encoding="utf-8")
     assert "NaN" not in text and "Infinity" not in text
     result = json.loads(text)
-    assert (
-        result["notebook"] == "02_lstm_next_note"
-        and result["status"] == "complete"
-        and result["smoke"] is False
-    )
+    assert result["notebook"] == "02_lstm_next_note" and result["status"] == "complete" and result["smoke"] is False
     assert result["parameters"] == {"profile": "quick", "seed": 7, "data": "songs", "window": 100}
     assert result["data_fingerprint"] == "abc"
     accuracy = {"train": 0.5, "test": [1, None, None], "2": True}

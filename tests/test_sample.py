@@ -1,4 +1,5 @@
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import layers
 from scipy import stats
+from scipy.special import expit
 
 from course_lib import sample
 
@@ -80,9 +82,10 @@ def test_every_distribution_of_a_batch_is_one(logits, rule):
     result = sample.probabilities(logits, **rule)
     assert result.shape == logits.shape and result.dtype == "float64"
     assert (result >= 0).all() and np.allclose(result.sum(axis=-1), 1)
-    best = logits.argmax(axis=-1)
-    chosen = np.take_along_axis(result, best[..., None], axis=-1)[..., 0]
-    assert np.allclose(chosen, result.max(axis=-1))  # the likeliest class stays the likeliest
+    best = result.argmax(axis=-1)
+    chosen = np.take_along_axis(sample.probabilities(logits), best[..., None], axis=-1)[..., 0]
+    likeliest = sample.probabilities(logits).max(axis=-1)
+    assert np.allclose(chosen, likeliest)  # it stays so, or one whose logit differs in the last digits alone
     alone = [[sample.probabilities(row, **rule) for row in rows] for rows in logits]
     assert np.allclose(result, alone)
 
@@ -423,3 +426,159 @@ def test_prompts_of_another_shape_are_refused(model, shape):
 def test_prompts_of_another_batch_are_refused(model):
     with pytest.raises(ValueError, match=r"There are 3 rows, and the stepper has a batch of 2: make it with .*batch=3"):
         sample.generate(sample.Stepper(model, 2), PROMPTS, 4, np.random.default_rng(0))
+
+
+# ---------------------------------------------------------------- rules for bands
+
+
+def band_probabilities(seed, *shape, spread=2.0):
+    return expit(np.random.default_rng(seed).normal(-4, spread, (*shape, 128, 5)))
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 4)])
+def test_so_many_notes_sound_at_every_step_of_each_instrument(shape):
+    counts = (3, 1, 0, 128, 2)
+    block = sample.notes_rule(counts, np.random.default_rng(0))(band_probabilities(0, *shape))
+    assert block.dtype == bool and block.shape == (*shape, 128, 5)
+    assert (block.sum(axis=-2) == counts).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 640])
+def test_so_many_notes_sound_at_every_step_of_all_together(count):
+    block = sample.notes_rule(count, np.random.default_rng(0))(band_probabilities(0, 3, 4))
+    assert block.dtype == bool and block.shape == (3, 4, 128, 5)
+    assert (block.sum(axis=(-2, -1)) == count).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_fixed_numbers_are_drawn_of_certain_and_of_impossible_notes_too():
+    for probability in (np.zeros((2, 128, 5)), np.ones((2, 128, 5))):
+        block = sample.notes_rule(2, np.random.default_rng(0))(probability)
+        assert (block.sum(axis=(-2, -1)) == 2).all()
+    certain = np.zeros((50, 128, 5))
+    certain[:, 60, 0] = certain[:, 40, 2] = 1
+    block = sample.notes_rule((1, 0, 1, 0, 0), np.random.default_rng(0))(certain)
+    assert block[:, 60, 0].all() and block[:, 40, 2].all()
+
+
+def test_a_note_comes_as_often_as_the_softmax_of_the_logits_says():
+    """Not of the probabilities, nor in proportion to them."""
+    draws, logits = 4_000, np.random.default_rng(1).normal(0, 2, (128, 5))
+    probability = np.broadcast_to(expit(logits), (draws, 128, 5))
+
+    def fits(counts, weights):
+        expected = draws * weights / weights.sum()
+        rare = expected < 5  # too few for the test one by one
+        pooled = [np.append(each[~rare], each[rare].sum()) for each in (counts, expected)]
+        return stats.chisquare(*pooled).pvalue
+
+    together = sample.notes_rule(1, np.random.default_rng(2))(probability).sum(axis=0)
+    assert fits(together.ravel(), np.exp(logits).ravel()) > 0.01
+    assert fits(together.ravel(), expit(logits).ravel()) < 1e-6
+    apart = sample.notes_rule((1,) * 5, np.random.default_rng(3))(probability).sum(axis=0)
+    for channel in range(5):
+        assert fits(apart[:, channel], np.exp(logits[:, channel])) > 0.01
+        assert fits(apart[:, channel], expit(logits[:, channel])) < 1e-3
+
+
+def test_the_second_note_is_drawn_from_what_the_first_left():
+    weights = dict(zip((10, 50, 60, 127), (0.5, 0.3, 0.15, 0.05), strict=True))
+    logits = np.full((20_000, 128, 5), -27.0)
+    for pitch, weight in weights.items():
+        logits[:, pitch, 3] = np.log(weight)
+    block = sample.notes_rule((0, 0, 0, 2, 0), np.random.default_rng(4))(expit(logits))[..., 3]
+    pairs = list(itertools.combinations(weights, 2))
+    counts = [(block[:, one] & block[:, other]).sum() for one, other in pairs]
+    assert sum(counts) == 20_000
+    expected = [
+        weights[a] * weights[b] / (1 - weights[a]) + weights[b] * weights[a] / (1 - weights[b]) for a, b in pairs
+    ]
+    assert stats.chisquare(counts, 20_000 * np.array(expected)).pvalue > 0.01
+
+
+def test_draws_of_notes_follow_the_rng():
+    probability = band_probabilities(0, 20)
+    blocks = [sample.notes_rule(4, np.random.default_rng(seed))(probability) for seed in (0, 0, 1)]
+    assert np.array_equal(blocks[0], blocks[1]) and not np.array_equal(blocks[0], blocks[2])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, (0.05, 0.0, 0.01, 0.2, 0.6)])
+def test_the_surest_share_of_each_instrument_sounds_in_every_block(share):
+    probability = band_probabilities(5, 3, 8) ** [1, 2, 3, 4, 5]  # some instruments surer than others
+    block = sample.surest_rule(share)(probability)
+    assert block.dtype == bool and block.shape == probability.shape
+    assert np.abs(block.mean(axis=(1, 2)) - share).max() <= 1 / (8 * 128)
+    for piece, cells in zip(block, probability, strict=True):
+        for channel in range(5):
+            sounding, silent = (cells[..., channel][piece[..., channel] == side] for side in (True, False))
+            assert sounding.min(initial=1) >= silent.max(), "the likeliest ones"
+
+
+# ---------------------------------------------------------------- blocks
+
+CELLS = 3
+
+
+def counting(block, calls):
+    """A stand-in for a network: call number n gives a block whose cells are the binary digits of n."""
+
+    def predict(rolls):
+        calls.append(rolls)
+        digits = np.array([len(calls) >> digit & 1 for digit in range(CELLS)])
+        return np.broadcast_to(18.0 * digits - 9, (len(rolls), block, CELLS))
+
+    return predict
+
+
+@pytest.mark.parametrize(("block", "length", "expected"), [(4, 10, 3), (4, 8, 2), (4, 3, 1), (1, 3, 3), (9, 10, 2)])
+def test_blocks_are_generated_from_the_last_steps_and_cut_to_length(block, length, expected):
+    prompts = np.random.default_rng(0).random((2, 6, CELLS)) < 0.5
+    calls: list[np.ndarray] = []
+    generated = sample.generate_blocks(counting(block, calls), prompts, length, sample.threshold_rule(0.5))
+    assert generated.shape == (2, length, CELLS) and generated.dtype == bool
+    numbers = (generated * 2 ** np.arange(CELLS)).sum(axis=-1)
+    assert numbers.tolist() == [[1 + step // block for step in range(length)]] * 2
+    assert len(calls) == expected
+    heard = np.concatenate([prompts, generated], axis=1)
+    for number, window in enumerate(calls):
+        assert window.dtype == "float32" and window.shape == (2, 6, CELLS)
+        end = 6 + number * block
+        assert np.array_equal(window, heard[:, end - 6 : end])
+
+
+def test_the_rule_of_a_block_is_given_probabilities():
+    logits = np.array([-2.0, 0.0, 3.0])
+    seen = []
+
+    def rule(probability):
+        seen.append(probability)
+        return probability > 0.5
+
+    prompts = np.zeros((1, 2, CELLS), bool)
+    generated = sample.generate_blocks(lambda rolls: np.tile(logits, (1, 2, 1)), prompts, 2, rule)
+    assert np.allclose(seen[0], softmax_of_two(logits)) and seen[0].shape == (1, 2, CELLS)
+    assert generated.tolist() == [[[False, False, True]] * 2]
+
+
+def softmax_of_two(logits):
+    """The logistic function, as the softmax of a logit and 0."""
+    return [softmax([logit, 0])[0] for logit in logits]
+
+
+@pytest.mark.filterwarnings("error")
+def test_sure_networks_raise_no_warning():
+    prompts = np.zeros((1, 2, 2), bool)
+    rule = sample.threshold_rule(0.5)
+    generated = sample.generate_blocks(lambda rolls: np.full((1, 2, 2), [-1e4, 1e4], "float32"), prompts, 4, rule)
+    assert generated.tolist() == [[[False, True]] * 4]
+
+
+def test_silent_blocks_are_said(capsys):
+    prompts = np.ones((2, 6, CELLS), bool)
+    rule = sample.threshold_rule(0.5)
+    silent = sample.generate_blocks(lambda rolls: np.full((2, 4, CELLS), -9.0), prompts, 8, rule)
+    assert not silent.any()
+    told = capsys.readouterr().out
+    assert "Every generated step is silent" in told and told.count("\n") == 1
+    sample.generate_blocks(counting(4, []), prompts, 8, rule)
+    assert capsys.readouterr().out == ""

@@ -25,9 +25,7 @@ LESSON = textwrap.dedent("""
 
 
 def lesson(folder, epochs):
-    return subprocess.Popen(
-        [sys.executable, "-c", LESSON, str(folder), str(epochs)], stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", LESSON, str(folder), str(epochs)], stdout=subprocess.PIPE, text=True)
 
 
 def final(process):

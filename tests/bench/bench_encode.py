@@ -70,8 +70,7 @@ def _compare(
     fast_ms = mean(_milliseconds(fast, file, repeats=21) for file in files)
     ratio = slow_ms / fast_ms
     print(
-        f"{task}: {library} {slow_ms:.0f} ms, fast {fast_ms:.2f} ms a file, "
-        f"{ratio:.0f} times faster (target {target})"
+        f"{task}: {library} {slow_ms:.0f} ms, fast {fast_ms:.2f} ms a file, {ratio:.0f} times faster (target {target})"
     )
     return {"slow_ms": slow_ms, "fast_ms": fast_ms, "ratio": ratio, "target": target}
 
