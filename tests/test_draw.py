@@ -73,6 +73,61 @@ def test_a_piano_roll_can_be_cut_and_can_be_empty():
         assert rolls(axes) == [] and axes.get_xlim()[1] > 0
 
 
+# ---------------------------------------------------------------- bands
+
+
+def bands_of(*cells, length=32):
+    roll = np.zeros((length, 128, 5), bool)
+    for step, pitch, channel in cells:
+        roll[step, pitch, channel] = True
+    return roll
+
+
+def images(figure):
+    """Of each instrument: the picture as bool (pitches, time), the lowest pitch, and the bars from left to right."""
+    figure.canvas.draw()
+    assert plt.get_fignums() == [], "a figure left open is shown twice in a notebook"
+    found = []
+    for axes in figure.axes:
+        (image,) = axes.images
+        left, right, bottom, top = image.get_extent()
+        picture = np.asarray(image.get_array()).astype(bool)
+        assert image.origin == "lower" and top - bottom == len(picture), "a row a pitch"
+        assert axes.get_ylim()[0] <= bottom and axes.get_ylim()[1] >= top
+        found.append((picture, int(bottom + 0.5), (left, right)))
+    return found
+
+
+def test_a_band_shows_every_cell_of_every_instrument_at_its_place():
+    roll = np.random.default_rng(0).random((48, 128, 5)) < 0.01
+    figure = draw.band(roll, "A band", steps_per_beat=2)
+    for channel, (picture, lowest, bars) in enumerate(images(figure)):
+        expected = np.zeros((48, 128), bool)
+        expected[:, lowest : lowest + len(picture)] = picture.T
+        assert np.array_equal(expected, roll[..., channel])
+        assert bars == (0, 6)
+    assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes] == [
+        "Piano", "Guitar", "Bass", "Strings", "Drums",
+    ]  # fmt: skip
+    assert ["pitch" in axes.get_ylabel() for axes in figure.axes] == [True] * 4 + [False]
+    assert figure.axes[0].get_title() == "A band" and figure.axes[-1].get_xlabel() == "time (bars)"
+
+
+@pytest.mark.parametrize("pitches", [(0,), (1, 127), (126,), (0, 127), (60,)])
+def test_a_band_shows_the_lowest_and_the_highest_pitches(pitches):
+    """An untrained network plays them."""
+    roll = bands_of(*((3, pitch, 1) for pitch in pitches))
+    picture, lowest, _ = images(draw.band(roll))[1]
+    assert {(int(step), lowest + int(row)) for row, step in np.argwhere(picture)} == {(3, pitch) for pitch in pitches}
+
+
+def test_a_silent_instrument_and_another_grid():
+    figure = draw.band(bands_of((0, 60, 0), length=16), steps_per_beat=4)
+    pictures = images(figure)
+    assert [picture.any() for picture, *_ in pictures] == [True, False, False, False, False]
+    assert all(bars == (0, 1) and len(picture) for picture, _, bars in pictures)
+
+
 # ---------------------------------------------------------------- curves
 
 HISTORIES = {

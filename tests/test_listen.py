@@ -233,3 +233,120 @@ def test_without_the_sound_library_the_player_has_wav(monkeypatch):
     rendered = listen.render(TUNE)
     assert samples.shape == rendered.shape
     assert np.abs(samples / 32767 - rendered).max() < 1e-3
+
+
+# ---------------------------------------------------------------- the mixing desk
+
+
+def duet():
+    """Two seconds of a low and of a high instrument, a drum, and a track without notes."""
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, 120))
+    for name, program, pitch, drums in [("low", 33, 33, False), ("high", 73, 88, False), ("kit", 0, 42, True)]:
+        track = symusic.Track(name, program, drums)
+        track.notes.append(symusic.Note(0, 1920, pitch, 90))
+        score.tracks.append(track)
+    score.tracks.append(symusic.Track("nobody"))
+    return score
+
+
+@pytest.fixture
+def desk():
+    """A mixer of the duet: the sliders and buttons of each track by its name, and what its player plays."""
+    pytest.importorskip("soundfile", reason="no sound library on this machine")
+    box = listen.mixer(duet())
+    *rows, player = box.children
+    controls = {row.children[0].description: row.children for row in rows}
+
+    def heard():
+        return read_ogg(io.BytesIO(player.value))[0]
+
+    return controls, heard
+
+
+def alone(name):
+    """The track of the duet by itself, as loud as in the mix of all."""
+    score, whole = duet(), listen.render(duet())
+    stems = {track.name: listen._audio(listen._alone(score, track)) for track in score.tracks if track.notes}
+    gain = 0.9 / np.abs(sum(np.pad(stem, ((0, len(whole) - len(stem)), (0, 0))) for stem in stems.values())).max()
+    return stems[name] * gain
+
+
+def loudness(audio):
+    return np.sqrt((audio[:80_000] ** 2).mean())
+
+
+def sounds_like(audio, expected):
+    """The same sound at the same loudness, as far as Ogg, which loses a little, can tell."""
+    length = min(len(audio), len(expected), 80_000)
+    correlation = np.corrcoef(audio[:length].ravel(), expected[:length].ravel())[0, 1]
+    return correlation > 0.9 and loudness(audio) == pytest.approx(loudness(expected), rel=0.1)
+
+
+def test_the_desk_has_a_row_for_each_track_that_plays(desk):
+    controls, _ = desk
+    assert list(controls) == ["low", "high", "kit"]
+    for volume, mute, solo in controls.values():
+        assert (volume.value, mute.value, solo.value) == (1, False, False)
+        assert (mute.description, solo.description) == ("mute", "solo")
+        assert volume.min == 0 < volume.max
+
+
+def test_the_desk_begins_with_everything_at_the_loudness_of_a_player(desk):
+    _, heard = desk
+    assert sounds_like(heard(), listen.render(duet()))
+    assert not sounds_like(heard(), alone("low"))
+
+
+def test_mute_takes_a_track_out_and_back_in(desk):
+    controls, heard = desk
+    whole = heard()
+    for name in ("high", "kit"):
+        controls[name][1].value = True
+    assert sounds_like(heard(), alone("low"))
+    controls["low"][1].value = True
+    assert loudness(heard()) < 1e-4
+    for _, mute, _ in controls.values():
+        mute.value = False
+    assert np.array_equal(heard(), whole)
+
+
+def test_solo_plays_one_track_even_if_it_is_muted(desk):
+    controls, heard = desk
+    controls["high"][2].value = True
+    assert sounds_like(heard(), alone("high"))
+    controls["high"][1].value = True
+    assert sounds_like(heard(), alone("high"))
+    controls["low"][2].value = True
+    low, high = alone("low"), alone("high")
+    assert sounds_like(heard(), low[:80_000] + high[:80_000])
+    controls["high"][2].value = False
+    assert sounds_like(heard(), low)
+
+
+def test_volume_scales_a_track_and_never_overloads(desk):
+    controls, heard = desk
+    controls["low"][2].value = True
+    full = heard()
+    controls["low"][0].value = 0.5
+    assert loudness(heard()) == pytest.approx(loudness(full) / 2, rel=0.05)
+    controls["low"][0].value = 0
+    assert loudness(heard()) < 1e-4
+    controls["low"][2].value = False
+    for volume, _, _ in controls.values():
+        volume.value = 2
+    assert np.abs(heard()).max() < 1.3, "cut off at 1, give or take what Ogg loses, where it would be 1.8"
+    assert loudness(heard()) > 1.3 * loudness(listen.render(duet()))
+
+
+def test_the_desk_without_the_sound_library_is_a_player(monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    assert 'src="data:audio/wav;base64,' in listen.mixer(duet())._repr_html_()
+
+
+@pytest.mark.parametrize("score", SILENT)
+def test_the_desk_of_an_empty_score_is_a_second_of_silence(score):
+    pytest.importorskip("soundfile", reason="no sound library on this machine")
+    (player,) = listen.mixer(score).children
+    audio, rate = read_ogg(io.BytesIO(player.value))
+    assert len(audio) == rate == 44_100 and np.abs(audio).max() < 1e-4

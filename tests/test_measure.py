@@ -489,6 +489,39 @@ def test_compare_refuses_empty_sets_and_other_measures(generated, real):
         measure.compare(generated, real)
 
 
+# --- changes ----------------------------------------------------------------------------------------------
+
+
+def test_changes_leave_out_the_steps_that_repeat_the_one_before():
+    roll, _ = rolls([(0, 60, 4), (2, 64, 2), (6, 60, 3), (9, 62, 1)], 12)
+    words = measure.changes(roll)
+    assert len(words) == 6  # C; C and E; silence; C; D; silence
+    assert words[0] == words[3] and words[2] == words[5] and len(set(words)) == 4
+    assert measure.changes(np.repeat(roll, 3, axis=0)) == words, "slower music changes as often"
+    assert measure.changes(roll[:1]) == words[:1]
+
+
+@given(arrays(bool, st.tuples(st.integers(0, 9), st.integers(1, 3), st.integers(1, 3))))
+def test_changes_are_one_word_for_each_different_step(roll):
+    """Of a band too, and of any number of cells, whether or not they fill a byte."""
+    expected = [step for step, before in zip(roll, [None, *roll], strict=False) if not np.array_equal(step, before)]
+    words = measure.changes(roll)
+    assert len(words) == len(expected)
+    for one, first in zip(words, expected, strict=True):
+        for other, second in zip(words, expected, strict=True):
+            assert (one == other) == np.array_equal(first, second)
+
+
+def test_changes_of_a_band_tell_instruments_apart_and_feed_novelty():
+    piano, guitar = np.zeros((8, 128, 5), bool), np.zeros((8, 128, 5), bool)
+    piano[::2, 60, 0] = guitar[::2, 60, 1] = True
+    assert set(measure.changes(piano)) & set(measure.changes(guitar)) == {bytes(80)}
+    copied, new = ([measure.changes(roll)] for roll in (piano, guitar))
+    assert measure.novelty(copied, copied, 4)["copied_share"] == 1
+    assert measure.novelty(new, copied, 4)["copied_share"] == 0
+    assert measure.changes(np.zeros((0, 128, 5), bool)) == []
+
+
 # --- novelty ----------------------------------------------------------------------------------------------
 
 

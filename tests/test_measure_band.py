@@ -251,6 +251,38 @@ def test_cohesion_follows_its_generator():
     assert cohesion(*sets, seed=3) == cohesion(*sets, seed=3) != cohesion(*sets, seed=4)
 
 
+# --- the table of harmony ---------------------------------------------------------------------------------
+
+
+def test_the_table_holds_partners_strangers_and_cohesion_of_each_set():
+    real, random = in_unison(0), [random_band(seed, 64) for seed in range(8)]
+    table = measure_band.harmony_table({"real": real, "random": random}, 2, seed=3)
+    assert list(table) == ["real", "random"]
+    for name, bands in (("real", real), ("random", random)):
+        row = table[name]
+        assert list(row) == ["partners", "strangers", "cohesion"]
+        assert row["partners"] == pytest.approx(np.mean([measure_band.harmonic_distance(roll, 2) for roll in bands]))
+        mixed = measure_band.shuffled(bands, 2, np.random.default_rng(3))
+        assert row["strangers"] == pytest.approx(np.mean([measure_band.harmonic_distance(roll, 2) for roll in mixed]))
+        assert row["cohesion"] == cohesion(bands, real, seed=3)
+    assert table["real"]["partners"] == pytest.approx(0) and table["real"]["strangers"] > 0.3
+    assert table["real"]["cohesion"] == pytest.approx(1, abs=0.1) and abs(table["random"]["cohesion"]) < 0.15
+    assert measure_band.harmony_table({"real": real}, 2, seed=3)["real"] == table["real"]
+    assert measure_band.harmony_table({"real": real}, 2, seed=4)["real"]["strangers"] != table["real"]["strangers"]
+
+
+def test_the_table_of_few_or_silent_pieces_has_gaps():
+    real, few = in_unison(0), in_unison(1, pieces=4)
+    table = measure_band.harmony_table({"few": few, "silent": [np.zeros((16, 128, 5), bool)] * 6, "real": real}, 2)
+    assert table["few"]["partners"] == pytest.approx(0)
+    assert math.isnan(table["few"]["strangers"]) and math.isnan(table["few"]["cohesion"])
+    assert all(map(math.isnan, table["silent"].values()))
+    assert not any(map(math.isnan, table["real"].values()))
+    little = measure_band.harmony_table({"real": few, "generated": real}, 2)
+    assert not math.isnan(little["generated"]["partners"])
+    assert math.isnan(little["generated"]["cohesion"]), "with too little real music to compare with"
+
+
 # --- effect size ------------------------------------------------------------------------------------------
 
 

@@ -115,6 +115,15 @@ def test_a_data_folder_is_passed_as_an_absolute_path(notebooks, jobs):
     assert jobs[0].parameters["data"] == str(Path("midi").resolve())
 
 
+def test_a_folder_of_prepared_bands_is_data_too(notebooks, jobs):
+    """It holds shards, and no MIDI file."""
+    Path("lpd").mkdir()
+    assert command("run --data lpd --out out") == 2 and jobs == []
+    Path("lpd/bands.json").write_text("{}")
+    assert command("run --data lpd --out out") == 0
+    assert jobs[0].parameters["data"] == str(Path("lpd").resolve())
+
+
 WRONG = {
     "run 99": "Notebook '99' is unknown: choose from 02_good.",
     "run good": "Notebook 'good' is unknown",

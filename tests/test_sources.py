@@ -13,7 +13,7 @@ import pytest
 import symusic
 from hypothesis import given
 from hypothesis import strategies as st
-from music21 import bar, chord, clef, duration, instrument, meter, note, stream, tempo, tie
+from music21 import bar, chord, clef, duration, expressions, instrument, meter, note, stream, tempo, tie
 
 from course_lib import sources
 
@@ -410,6 +410,57 @@ def test_time_signatures_stand_at_their_place():
         (0, 6, 8),
         (3, 2, 4),
     ]
+
+
+def marks(*parts):
+    """The markers of a converted score, times in quarter notes."""
+    score = sources.score_from_music21(stream.Score(parts))
+    return [(mark.text, mark.time / QUARTER) for mark in score.markers]
+
+
+def bars(*contents, upbeat=0.0):
+    """A part in 4/4 of these measures, the first of them an upbeat of so many quarter notes."""
+    measures = [stream.Measure(content, number=number) for number, content in enumerate(contents, int(not upbeat))]
+    measures[0].insert(0, meter.TimeSignature("4/4"))
+    measures[0].paddingLeft = 4 - upbeat if upbeat else 0
+    return stream.Part(measures)
+
+
+def held(element):
+    element.expressions.append(expressions.Fermata())
+    return element
+
+
+@pytest.mark.parametrize("upbeat", [1, 0.5, 3])
+def test_the_first_bar_line_comes_after_the_upbeat(upbeat):
+    part = bars([sound("C4", upbeat)], [sound("D4", 4)], [sound("E4", 4)], upbeat=upbeat)
+    assert marks(part) == [("bar line", upbeat)]
+
+
+def test_without_an_upbeat_or_bars_the_first_bar_line_is_the_beginning():
+    assert marks(bars([sound("C4", 4)], [sound("D4", 4)])) == [("bar line", 0)]
+    assert marks(part_of((0, sound("C4", 4)))) == [("bar line", 0)]
+
+
+def test_fermatas_are_marked_where_they_end_once_for_all_parts():
+    upper = bars([sound("C4")], [sound("D4", 2), held(sound("E4", 2))], [held(sound("F4", 4))], upbeat=1)
+    lower = bars([sound("C3")], [sound("D3", 2), held(sound("E3", 1.5)), sound("E3", 0.5)], [sound("F3", 4)], upbeat=1)
+    assert marks(upper) == [("bar line", 1), ("fermata", 5), ("fermata", 9)]
+    assert marks(upper, lower) == [("bar line", 1), ("fermata", 4.5), ("fermata", 5), ("fermata", 9)]
+    whole = held(chord.Chord(["C4", "E4"], quarterLength=4))
+    assert marks(bars([whole])) == [("bar line", 0), ("fermata", 4)]
+    accented = sound("C4", 4)
+    accented.expressions.append(expressions.Trill())
+    assert marks(bars([accented])) == [("bar line", 0)]
+
+
+def test_the_marks_of_a_known_chorale_are_in_the_corpus(corpus):
+    """As printed. The cache holds MIDI files, and these are markers in them."""
+    (chorale,) = [piece for piece in corpus if piece.name == "bach/bwv66.6"]
+    found = [(mark.text, mark.time / QUARTER) for mark in chorale.score.markers]
+    assert found[0] == ("bar line", 1)
+    assert found[1:] == [("fermata", end) for end in (4, 8, 12, 20, 29, 36)]
+    assert all(piece.score.markers for piece in corpus)
 
 
 # ---------------------------------------------------------------- fingerprints

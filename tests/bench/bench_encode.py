@@ -66,8 +66,8 @@ def _compare(
     fast: Callable[[Path], None],
     target: float,
 ) -> dict[str, float]:
-    slow_ms = mean(_milliseconds(slow, file, repeats=3) for file in files)
-    fast_ms = mean(_milliseconds(fast, file, repeats=21) for file in files)
+    slow_ms = mean(milliseconds(slow, file, repeats=3) for file in files)
+    fast_ms = mean(milliseconds(fast, file, repeats=21) for file in files)
     ratio = slow_ms / fast_ms
     print(
         f"{task}: {library} {slow_ms:.0f} ms, fast {fast_ms:.2f} ms a file, {ratio:.0f} times faster (target {target})"
@@ -75,7 +75,7 @@ def _compare(
     return {"slow_ms": slow_ms, "fast_ms": fast_ms, "ratio": ratio, "target": target}
 
 
-def _milliseconds(work: Callable[[Path], None], file: Path, repeats: int) -> float:
+def milliseconds(work: Callable[[Path], None], file: Path, repeats: int) -> float:
     """Median time of ``work(file)``, after one call that is not counted."""
     work(file)
     times = []

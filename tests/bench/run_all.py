@@ -1,10 +1,14 @@
 """Every benchmark in turn:  make bench"""
 
+import bench_band
 import bench_dilated
 import bench_encode
 import bench_generation
+import bench_lpd5
 
 if __name__ == "__main__":
     bench_encode.main()
+    bench_band.main()
+    bench_lpd5.main()
     bench_generation.main()
     bench_dilated.main()

@@ -1,0 +1,106 @@
+"""Time MIDI to band against pypianoroll, and batches of bands against the training step that takes them.
+
+    python tests/bench/bench_band.py [FOLDER]
+
+FOLDER holds MIDI files at any depth; without it, eight pieces of the chorale band are used.
+"""
+
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from statistics import mean, median
+
+import keras
+import numpy as np
+import pypianoroll
+import symusic
+from bench_encode import FILES, milliseconds
+from keras import layers
+
+from course_lib import arrange, dataset, encode, sources, train
+
+STEPS = 4
+
+
+def main(folder: str | None = None) -> dict[str, float]:
+    """Measure, print one line a benchmark, and return milliseconds and ratios."""
+    warnings.simplefilter("ignore")  # pretty_midi warns of tempo changes outside the first track
+    with tempfile.TemporaryDirectory() as temporary:
+        files = sorted(sources.midi_files(Path(folder))) if folder else _chorales(Path(temporary))
+        files = files[:: max(1, len(files) // FILES)][:FILES]
+        slow = mean(milliseconds(pypianoroll_band, file, repeats=3) for file in files)
+        fast = mean(milliseconds(lambda file: encode.band(symusic.Score(file), STEPS), file, 21) for file in files)
+        print(
+            f"MIDI to band: pypianoroll {slow:.0f} ms, fast {fast:.2f} ms a file, {slow / fast:.0f} times (target 30)"
+        )
+        batch, step = _batches(Path(temporary))
+    print(
+        f"64 shuffled windows of 40 steps from shards on disk: {batch:.1f} ms; a training step of a 2D CNN on them: "
+        f"{step:.0f} ms, {step / batch:.0f} times as long (target 1)"
+    )
+    return {"pypianoroll_ms": slow, "band_ms": fast, "batch_ms": batch, "step_ms": step}
+
+
+def _chorales(folder: Path) -> list[Path]:
+    files = [folder / f"{number}.mid" for number in range(FILES)]
+    for file, piece in zip(files, arrange.chorale_band()[::40], strict=False):
+        piece.score.dump_midi(file)
+    return files
+
+
+def pypianoroll_band(file: Path) -> np.ndarray:
+    """The band of a file by pypianoroll: read, set the resolution, merge by the rule of LPD-5, binarize."""
+    music = pypianoroll.read(file).set_resolution(STEPS)
+    roll = np.zeros((music.get_max_length(), 128, len(encode.INSTRUMENTS)), bool)
+    for track in music.tracks:
+        channel = encode.instrument(symusic.Track(str(track.name), track.program, track.is_drum))
+        if channel is not None:
+            roll[: len(track.pianoroll), :, channel] |= track.pianoroll > 0
+    return roll
+
+
+def _batches(folder: Path) -> tuple[float, float]:
+    """Milliseconds of a batch from memory-mapped shards, and of a training step on it."""
+    bands = dataset.load_bands("embedded", STEPS)
+    shards = []
+    for number, songs in enumerate(np.array_split(np.arange(len(bands)), 4)):
+        packed = np.concatenate([np.packbits(bands[song].reshape(-1, dataset.CELLS), axis=1) for song in songs])
+        np.save(folder / f"{number}.npy", packed)
+        shards.append(np.load(folder / f"{number}.npy", mmap_mode="r"))
+    places = np.array(
+        [
+            (number, first, len(bands[song]))
+            for number, songs in enumerate(np.array_split(np.arange(len(bands)), 4))
+            for first, song in zip(np.cumsum([0] + [len(bands[song]) for song in songs[:-1]]), songs, strict=True)
+        ]
+    )
+    mapped = dataset.Bands(shards, places, bands.names, STEPS, bands.fingerprint)
+    batches = train.Batches(mapped, 40, lambda rolls: (rolls[:, :20], rolls[:, 20:, :, :1]), hop=STEPS, batch_size=64)
+    x = keras.Input((20, 128, 5))
+    y = x
+    for filters, strides in zip((16, 32, 48, 64), ((2, 2), (2, 2), (1, 2), (1, 2)), strict=True):
+        y = layers.Conv2D(filters, 4, strides, padding="same", activation="relu")(y)
+    for filters, strides in zip((48, 32, 16), ((1, 2), (1, 2), (2, 2)), strict=True):
+        y = layers.Conv2DTranspose(filters, 4, strides, padding="same", activation="relu")(y)
+    model = keras.Model(x, layers.Conv2DTranspose(1, 4, (2, 2), padding="same")(y))
+    model.compile("adam", train.roll_loss())
+    held = batches[0]
+
+    def seconds(work) -> list[float]:
+        work(0)
+        times = []
+        for number in range(20):
+            start = time.perf_counter()
+            work(number)
+            times.append(time.perf_counter() - start)
+        return times
+
+    return 1000 * median(seconds(lambda number: batches[number])), 1000 * median(
+        seconds(lambda _: model.train_on_batch(*held))
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
