@@ -164,9 +164,13 @@ class Bands:
         windows = self.windows(bar + length, int(self.places[:, 2].max())) + [0, bar]
         return self.cut(windows[np.arange(count) % len(windows)], length)
 
-    def excerpts(self, length: int) -> np.ndarray:
-        """The songs in pieces of that length, ends that do not fill one left out: bool ``(pieces, length, 128, 5)``."""
-        return self.cut(self.windows(length, length), length)
+    def excerpts(self, length: int, most: int = 300) -> np.ndarray:
+        """Pieces of the songs, none overlapping another; ``most`` of them, evenly spread, where there are more.
+
+        Bool ``(pieces, length, 128, 5)``; ends of songs that do not fill a piece are left out.
+        """
+        windows = self.windows(length, length)
+        return self.cut(windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)], length)
 
     def cut(self, windows: np.ndarray, length: int) -> np.ndarray:
         """The music of windows: bool ``(windows, length, 128, 5)``."""
@@ -228,14 +232,15 @@ def _mapped(folder: Path, steps_per_beat: int, complete: bool) -> Bands:
             for number, name in enumerate(index["shards"])
             for song in json.loads((folder / name).with_suffix(".json").read_text())["songs"]
         ]
+        made_for = index["steps_per_beat"]
+        kept = [(shard, song) for shard, song in songs if len(song["instruments"]) == len(encode.INSTRUMENTS)]
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} holds no whole set of bands ({error}): prepare it again.") from error
-    if index["steps_per_beat"] != steps_per_beat:
+    if made_for != steps_per_beat:
         raise ValueError(
-            f"{folder} has {index['steps_per_beat']} steps a beat, and {steps_per_beat} are needed: prepare the "
+            f"{folder} has {made_for} steps a beat, and {steps_per_beat} are needed: prepare the "
             f"data with --steps {steps_per_beat}."
         )
-    kept = [(shard, song) for shard, song in songs if len(song["instruments"]) == len(encode.INSTRUMENTS)]
     print(f"{len(kept)} of {len(songs)} songs have all five instruments{' and are kept' if complete else ''}.")
     kept = kept if complete else songs
     if not kept:

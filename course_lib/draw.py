@@ -102,6 +102,7 @@ def comparison(rows: Sequence[dict], title: str = "Generated music beside real m
     axes.set_yticks(range(len(rows)), [row["measure"].replace("_", " ") for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="mean over pieces, as a share of the larger of the two (line: 95 % interval)", title=title)
+    axes.set_xlim(-0.05, min(1.6, axes.get_xlim()[1]))  # a wide interval may leave the picture
     axes.grid(alpha=0.3, axis="x")
     axes.legend(fontsize=8)
     return _closed(figure)

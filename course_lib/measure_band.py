@@ -159,7 +159,8 @@ def harmony_table(
     sets: Mapping[str, Sequence[Roll]], steps_per_beat: int, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """For each set of pieces by name, one of them "real": the mean harmonic distance of "partners" and of
-    "strangers" (`shuffled`), and "cohesion". The last two are nan for a set of fewer than five pieces."""
+    "strangers" (`shuffled`), "cohesion", and "variety" (`band_variety`), beside which cohesion should be read.
+    "strangers" and "cohesion" are nan for a set of fewer than five pieces."""
     table = {}
     for name, rolls in sets.items():
         row = {"partners": _mean(harmonic_distance(roll, steps_per_beat) for roll in rolls)}
@@ -168,7 +169,7 @@ def harmony_table(
             mixed = shuffled(rolls, steps_per_beat, np.random.default_rng(seed))
             row["strangers"] = _mean(harmonic_distance(roll, steps_per_beat) for roll in mixed)
             row["cohesion"] = cohesion(rolls, sets["real"], steps_per_beat, np.random.default_rng(seed))
-        table[name] = row
+        table[name] = row | {"variety": band_variety(rolls, steps_per_beat)}
     return table
 
 

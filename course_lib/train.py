@@ -76,6 +76,7 @@ def roll_loss(positive_weight: float = 1.0, focusing: float = 0.0) -> Callable:
         axes = tuple(range(2, len(nats.shape)))
         return keras.ops.mean(keras.ops.sum(nats, axes))
 
+    loss.__name__ = f"roll_loss({positive_weight:g}, {focusing:g})"  # what a checkpoint knows it by
     return loss
 
 
@@ -131,8 +132,8 @@ def fit(
 
     Training data are arrays, or Batches that bring their targets and batch size with them, and so are those of
     ``held_out``. Each epoch is shuffled by ``(seed, epoch)``, evaluated on all that ``held_out`` names, printed as a
-    line, and saved in ``folder`` with the optimizer's state. Called again with the same model, data, seed and batch
-    size, training continues after the last saved epoch and ends at the same loss as if it had never stopped; with
+    line, and saved in ``folder`` with the optimizer's state. Called again with the same model, loss, data, seed and
+    batch size, training continues after the last saved epoch and ends at the same loss as if it had never stopped; with
     anything changed it starts anew. History names are ``loss``, the model's metrics, the same behind
     ``"<held-out name> "``, and ``seconds`` (of training alone). With ``keep_best``, one of those names, the model
     ends with the weights of the epoch where it was lowest, else with the last ones. Raises FloatingPointError when
@@ -145,7 +146,8 @@ def fit(
         epochs, data = 1, _cut(data, 2 * size)
         held_out = {name: _cut(other, size) for name, other in held_out.items()}
         print(f"COURSE_SMOKE=1: training is cut to 2 batches of {size}, and means nothing.")
-    key = fingerprint([*model.layers, model.optimizer], *_content(data), batch_size, seed)
+    loss = getattr(model.loss, "__name__", str(model.loss))
+    key = fingerprint([*model.layers, model.optimizer], *_content(data), batch_size, seed, loss, keep_best)
     history = _restore(model, folder, key)
     done = len(history.get("loss", []))
     if done:

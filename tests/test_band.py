@@ -192,6 +192,10 @@ def test_drums_of_any_length_are_strokes_of_one_step(tmp_path):
     score = read(tmp_path, sound(0, 1, 60), kit)
     assert min(n.duration for track in score.tracks for n in track.notes) == 0
     assert cells(encode.band(score, 2), DRUMS) == {(0, 36), (2, 36), (4, 42), (11, 36)}
+    coarse = symusic.Score(12)  # two steps a tick
+    coarse.tracks.append(symusic.Track("", 0, True))
+    coarse.tracks[0].notes.append(symusic.Note(5, 7, 36, 80))
+    assert cells(encode.band(coarse, 24), DRUMS) == {(10, 36)}
 
 
 def test_pitched_notes_without_a_length_are_left_out(tmp_path):
@@ -299,7 +303,7 @@ some_notes = st.lists(
 
 
 @unhurried
-@given(some_notes, st.integers(0, 3000), grids, st.sampled_from([95, 96, 220, 480]))
+@given(some_notes, st.integers(0, 3000), grids, st.sampled_from([12, 95, 220, 480]))
 def test_a_band_is_what_a_loop_over_the_notes_draws(notes, bar_line, steps_per_beat, quarter):
     score = symusic.Score(quarter)
     score.time_signatures.append(symusic.TimeSignature(bar_line, 4, 4))

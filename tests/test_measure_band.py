@@ -260,7 +260,8 @@ def test_the_table_holds_partners_strangers_and_cohesion_of_each_set():
     assert list(table) == ["real", "random"]
     for name, bands in (("real", real), ("random", random)):
         row = table[name]
-        assert list(row) == ["partners", "strangers", "cohesion"]
+        assert list(row) == ["partners", "strangers", "cohesion", "variety"]
+        assert row["variety"] == measure_band.band_variety(bands, 2)
         assert row["partners"] == pytest.approx(np.mean([measure_band.harmonic_distance(roll, 2) for roll in bands]))
         mixed = measure_band.shuffled(bands, 2, np.random.default_rng(3))
         assert row["strangers"] == pytest.approx(np.mean([measure_band.harmonic_distance(roll, 2) for roll in mixed]))
@@ -276,7 +277,8 @@ def test_the_table_of_few_or_silent_pieces_has_gaps():
     table = measure_band.harmony_table({"few": few, "silent": [np.zeros((16, 128, 5), bool)] * 6, "real": real}, 2)
     assert table["few"]["partners"] == pytest.approx(0)
     assert math.isnan(table["few"]["strangers"]) and math.isnan(table["few"]["cohesion"])
-    assert all(map(math.isnan, table["silent"].values()))
+    silent = table["silent"]
+    assert silent.pop("variety") == 0 and all(map(math.isnan, silent.values()))
     assert not any(map(math.isnan, table["real"].values()))
     little = measure_band.harmony_table({"real": few, "generated": real}, 2)
     assert not math.isnan(little["generated"]["partners"])

@@ -296,25 +296,22 @@ def test_arrays_and_batches_may_be_mixed(tmp_path):
         assert history["batches loss"] == pytest.approx(history["arrays loss"], rel=1e-5)
 
 
-def test_the_same_batches_continue_and_others_start_anew(tmp_path, capsys):
+def test_the_same_batches_continue_whatever_order_an_earlier_training_left(tmp_path, capsys):
     used = batches_of(90)
+    for batches in (used, used, batches_of(90)):
+        train.fit(roll_model(), batches, folder=tmp_path, seed=5, epochs=2)
+    assert capsys.readouterr().out.count("continuing after epoch 2 of 2") == 2
+
+
+@pytest.mark.parametrize(
+    ("lengths", "changed"),
+    [([90], {"limit": 30}), ([90], {"split": later_pitches}), ([90], {"batch_size": 15}), ([80, 10], {})],
+)
+def test_other_batches_start_anew(lengths, changed, tmp_path, capsys):
     run = {"folder": tmp_path, "seed": 0, "epochs": 1}
-    train.fit(roll_model(), used, **run)
-    capsys.readouterr()
-    for same_as_before in (used, batches_of(90)):  # whatever order the last epoch left behind
-        train.fit(roll_model(), same_as_before, **run)
-        assert "continuing after epoch 1 of 1" in capsys.readouterr().out
-    for changed in (
-        batches_of(90, limit=30),
-        batches_of(90, split=later_pitches),
-        batches_of(90, hop=1),
-        batches_of(90, batch_size=15),
-        batches_of(80, 10),
-    ):
-        train.fit(roll_model(), changed, **run)
-        assert "continuing" not in capsys.readouterr().out
-        train.fit(roll_model(), changed, **run)
-        assert "continuing" in capsys.readouterr().out
+    train.fit(roll_model(), batches_of(90), **run)
+    train.fit(roll_model(), batches_of(*lengths, **changed), **run)
+    assert "continuing" not in capsys.readouterr().out
 
 
 def test_the_best_epoch_is_kept(tmp_path):
