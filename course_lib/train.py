@@ -9,6 +9,7 @@ import math
 import os
 import re
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -177,12 +178,12 @@ def fit(
             history.setdefault(name, []).append(float(value))
         if keep_best and history[keep_best][-1] == min(history[keep_best]):
             folder.mkdir(parents=True, exist_ok=True)
-            model.save_weights(folder / "best.weights.h5")
+            _write(folder / "best.npz", model.weights)
         _save(model, folder, key, history)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name != "seconds")
         print(f"epoch {epoch + 1}/{epochs}  {shown}  {figures['seconds']:.1f} s", flush=True)
     if keep_best:
-        model.load_weights(folder / "best.weights.h5")
+        _read(folder / "best.npz", model.weights)
     return history
 
 
@@ -229,12 +230,12 @@ def fingerprint(parts: Sequence[Any], *arrays: Any) -> str:
 def _save(model: keras.Model, folder: Path, key: str, history: dict) -> None:
     """Weights first, then the state file that names them: a kill in between leaves the last epoch valid."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"epoch_{len(history['loss']):04}.weights.h5"
-    model.save_weights(weights)
+    weights = folder / f"epoch_{len(history['loss']):04}.npz"
+    _write(weights, [*model.weights, *model.optimizer.variables])
     partial = folder / "state.json.partial"
     partial.write_text(json.dumps({"key": key, "weights": weights.name, "history": history}))
     partial.replace(folder / "state.json")
-    for older in folder.glob("epoch_*.weights.h5"):
+    for older in folder.glob("epoch_*.npz"):
         if older != weights:
             older.unlink()
 
@@ -246,7 +247,19 @@ def _restore(model: keras.Model, folder: Path, key: str) -> dict[str, list[float
         if state["key"] != key:
             return {}
         model.optimizer.build(model.trainable_variables)  # so that its state has somewhere to go
-        model.load_weights(folder / state["weights"])
+        _read(folder / state["weights"], [*model.weights, *model.optimizer.variables])
         return state["history"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
+
+
+def _write(path: Path, variables: Sequence) -> None:
+    """Several times faster than ``Model.save_weights``, which counts where an epoch takes a fifth of a second."""
+    np.savez(path, *[keras.ops.convert_to_numpy(variable) for variable in variables])
+
+
+def _read(path: Path, variables: Sequence) -> None:
+    with np.load(path) as saved:
+        values = [saved[name] for name in saved.files]
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
