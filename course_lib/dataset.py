@@ -192,37 +192,37 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
 
 
 def load_bands(
-    data: str | Path = "embedded", steps_per_beat: int = 2, four_four: bool = True, complete: bool = True
+    data: str | Path = "embedded", steps_per_beat: int = 2, only_four_four: bool = True, only_complete: bool = True
 ) -> Bands:
     """Band music: the chorale band (``data="embedded"``), a folder of MIDI, or what data_scripts.lpd5 prepared.
 
-    With ``four_four``, songs with other bars are left out, and with ``complete``, songs in which one of the
+    With ``only_four_four``, songs with other bars are left out, with ``only_complete`` those in which one of the
     five instruments never sounds; a line says how many there were of each, left out or not. Raises ValueError
     where no song is left, and where prepared data stand on another grid.
     """
     prepared = Path(data).expanduser()
     if (prepared / "bands.json").is_file():
-        return _mapped(prepared, steps_per_beat, complete)
+        return _mapped(prepared, steps_per_beat, only_complete)
     pieces = arrange.chorale_band() if str(data) == "embedded" else sources.folder(data)
     rolls = [encode.band(piece.score, steps_per_beat) for piece in pieces]
     other_bars = np.array([not encode.in_four_four(piece.score) for piece in pieces])
     silent = ~np.array([roll.any(axis=(0, 1)) for roll in rolls])  # (songs, instruments)
-    kept = ~(other_bars & four_four | silent.any(axis=1) & complete)
+    kept = ~(other_bars & only_four_four | silent.any(axis=1) & only_complete)
     lacking = ", ".join(
         f"{name} in {count}" for name, count in zip(encode.INSTRUMENTS, silent.sum(axis=0), strict=True) if count
     )
     told = f"{kept.sum()} of {len(pieces)} songs kept. Not in 4/4: {other_bars.sum()}"
-    told += f" ({'left out' if four_four else 'kept'}). An instrument is silent: {silent.any(axis=1).sum()}"
-    told += f" ({'left out' if complete else 'kept'}{'; ' + lacking if lacking else ''})."
+    told += f" ({'left out' if only_four_four else 'kept'}). An instrument is silent: {silent.any(axis=1).sum()}"
+    told += f" ({'left out' if only_complete else 'kept'}{'; ' + lacking if lacking else ''})."
     if not kept.any():
-        raise ValueError(f"No song of {data} can be used: {told} Keep them with four_four or complete = False.")
+        raise ValueError(f"No song of {data} can be used: {told} Set only_four_four or only_complete to False.")
     print(told)
     chosen = np.flatnonzero(kept)
     names, fingerprint = [pieces[i].name for i in chosen], sources.fingerprint([pieces[i] for i in chosen])
     return pack([rolls[i] for i in chosen], names, steps_per_beat, fingerprint)
 
 
-def _mapped(folder: Path, steps_per_beat: int, complete: bool) -> Bands:
+def _mapped(folder: Path, steps_per_beat: int, only_complete: bool) -> Bands:
     """Shards that data_scripts.lpd5 wrote, mapped from disk."""
     try:
         index = json.loads((folder / "bands.json").read_text())
@@ -241,9 +241,9 @@ def _mapped(folder: Path, steps_per_beat: int, complete: bool) -> Bands:
             f"{folder} has {made_for} steps a beat, and {steps_per_beat} are needed: prepare the "
             f"data with --steps {steps_per_beat}."
         )
-    print(f"{len(kept)} of {len(songs)} songs have all five instruments{' and are kept' if complete else ''}.")
-    kept = kept if complete else songs
+    print(f"{len(kept)} of {len(songs)} songs have all five instruments{' and are kept' if only_complete else ''}.")
+    kept = kept if only_complete else songs
     if not kept:
-        raise ValueError(f"No song of {folder} has all five instruments: keep them with complete = False.")
+        raise ValueError(f"No song of {folder} has all five instruments: set only_complete to False.")
     places = np.array([(shard, song["first"], song["steps"]) for shard, song in kept])
     return Bands(shards, places, [song["name"] for _, song in kept], steps_per_beat, index["fingerprint"])

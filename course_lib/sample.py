@@ -226,7 +226,7 @@ def surest_rule(share: float | np.ndarray):
     """The rule for blocks of which a known share of cells should sound: the likeliest ones.
 
     ``share`` (0 to 1), one for all or one for each instrument, is met in every block ``(batch, time, 128, n)``, however
-    sure or unsure a network that hears its own music has become.
+    sure or unsure a network that hears its own music has become; fewer cells sound where probabilities tie.
     """
 
     def rule(probability: np.ndarray) -> np.ndarray:

@@ -183,10 +183,10 @@ COUNTED = "Not in 4/4: 2 ({}). An instrument is silent: 2 ({}; Guitar in 1, Stri
     ("options", "kept", "told"),
     [
         ({}, ["a", "deep/b"], ("left out", "left out")),
-        ({"four_four": False}, ["a", "deep/b", "waltz"], ("kept", "left out")),
-        ({"complete": False}, ["a", "deep/b", "trio"], ("left out", "kept")),
+        ({"only_four_four": False}, ["a", "deep/b", "waltz"], ("kept", "left out")),
+        ({"only_complete": False}, ["a", "deep/b", "trio"], ("left out", "kept")),
         (
-            {"four_four": False, "complete": False},
+            {"only_four_four": False, "only_complete": False},
             ["a", "deep/b", "trio", "waltz", "zither"],
             ("kept", "kept"),
         ),
@@ -226,11 +226,11 @@ def test_a_folder_in_which_nothing_holds_five_instruments_is_one_sentence_with_c
     counts = (
         "0 of 4 songs kept. Not in 4/4: 0 (left out). An instrument is silent: 4 (left out; Strings in 3, Drums in 4)"
     )
-    expected = f"No song of {tmp_path} can be used: {counts}. Keep them with four_four or complete = False."
+    expected = f"No song of {tmp_path} can be used: {counts}. Set only_four_four or only_complete to False."
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         dataset.load_bands(tmp_path)
     assert capsys.readouterr().out == ""
-    assert len(dataset.load_bands(tmp_path, complete=False)) == 4
+    assert len(dataset.load_bands(tmp_path, only_complete=False)) == 4
 
 
 def test_no_folder_at_all_is_one_sentence(tmp_path):
@@ -282,7 +282,7 @@ def test_prepared_data_are_mapped_and_not_read(tmp_path, shards, capsys):
 
 
 def test_prepared_songs_that_lack_an_instrument_can_be_kept(tmp_path, shards, capsys):
-    bands = dataset.load_bands(str(prepare(tmp_path, *shards)), complete=False)
+    bands = dataset.load_bands(str(prepare(tmp_path, *shards)), only_complete=False)
     assert bands.names == ["0/0", "0/1", "1/0", "1/1"]
     assert np.array_equal(bands[2], shards[1][0])
     assert capsys.readouterr().out == "3 of 4 songs have all five instruments.\n"
@@ -291,9 +291,9 @@ def test_prepared_songs_that_lack_an_instrument_can_be_kept(tmp_path, shards, ca
 def test_prepared_data_in_which_nothing_holds_five_instruments(tmp_path, shards, capsys):
     trio = [roll * np.array([1, 0, 1, 0, 1], bool) for roll in shards[0]]
     prepare(tmp_path, trio)
-    with pytest.raises(ValueError, match="No song of .* has all five instruments: keep them with complete = False"):
+    with pytest.raises(ValueError, match="No song of .* has all five instruments: set only_complete to False"):
         dataset.load_bands(tmp_path)
-    assert len(dataset.load_bands(tmp_path, complete=False)) == 2
+    assert len(dataset.load_bands(tmp_path, only_complete=False)) == 2
 
 
 def test_prepared_data_on_another_grid_are_refused(tmp_path, shards):
