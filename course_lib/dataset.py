@@ -104,6 +104,40 @@ def padded(songs: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.nda
     return inputs, targets
 
 
+def continuing_rows(
+    songs: Sequence[np.ndarray], rows: int, segment: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Songs laid out in rows, cut into segments in which each row goes on where its last segment ended.
+
+    Songs of tokens ``(tokens,)`` are dealt in random order, the longest to the emptiest row first. Each begins with
+    a segment of its own. Gives inputs int32 ``(segments, rows, segment)``, the next token of each as targets (-1
+    where there is none), and bool ``(segments, rows)``, true where a song begins or a row is out of songs.
+    Raises ValueError where no song has two tokens.
+    """
+    lengths = [-(-(len(song) - 1) // segment) for song in songs]  # in segments
+    if max(lengths, default=0) < 1:
+        raise ValueError("No song has two tokens, so there is nothing to predict: use longer songs.")
+    order = rng.permutation(len(songs))
+    dealt: list[list[int]] = [[] for _ in range(rows)]
+    filled = np.zeros(rows, int)
+    for song in sorted(order, key=lambda song: -lengths[song]):
+        dealt[filled.argmin()].append(song)
+        filled[filled.argmin()] += lengths[song]
+    inputs = np.zeros((filled.max(), rows, segment), "int32")
+    targets = np.full_like(inputs, -1)
+    begins = np.ones(inputs.shape[:2], bool)
+    for row, its_songs in enumerate(dealt):
+        first = 0
+        for song in rng.permutation(its_songs):
+            for place in range(0, len(songs[song]) - 1, segment):
+                piece = songs[song][place : place + segment + 1]
+                inputs[first, row, : len(piece) - 1] = piece[:-1]
+                targets[first, row, : len(piece) - 1] = piece[1:]
+                begins[first, row] = place == 0
+                first += 1
+    return inputs, targets, begins
+
+
 # ---------------------------------------------------------------- bands
 
 CELLS = 128 * len(encode.INSTRUMENTS)  # of one step of a band

@@ -13,7 +13,7 @@ what is finer than a step, whether a pitch was struck again or held, velocities,
 with the first step on a bar line. Lost besides: which of the instruments of a family played.
 
 A beat is a quarter note throughout. Notes without a length (grace notes) are left out, and but for ``band``
-so are drum tracks.
+so are drum tracks. The fourth encoding, ``events``, is in `course_lib.events`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from scipy.special import expit
 
+from course_lib import layers
+
 
 def probabilities(
     logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
@@ -27,7 +29,8 @@ def probabilities(
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}: it must lie above 0 and up to 1, or be None.")
     logits = np.asarray(logits, "float64")
-    ranks = np.argsort(np.argsort(-logits, axis=-1, kind="stable"), axis=-1, kind="stable")
+    order = np.argsort(-logits, axis=-1, kind="stable")
+    ranks = np.argsort(order, axis=-1, kind="stable")
     if temperature == 0:
         return (ranks == 0).astype("float64")
     scaled = (logits - logits.max(axis=-1, keepdims=True)) / temperature
@@ -36,7 +39,6 @@ def probabilities(
         result[ranks >= top_k] = 0
     result /= result.sum(axis=-1, keepdims=True)
     if top_p is not None:
-        order = np.argsort(-result, axis=-1, kind="stable")
         ordered = np.take_along_axis(result, order, axis=-1)
         before = np.cumsum(ordered, axis=-1) - ordered  # probability of everything likelier
         np.put_along_axis(result, order, np.where(before < top_p, ordered, 0), axis=-1)
@@ -75,22 +77,35 @@ class Stepper:
     layers that look at one step at a time (embedding, dense, normalisation, dropout, sums), LSTM and GRU, and
     causal convolutions (``Conv1D`` with causal padding, or a valid one after ``ZeroPadding1D``). A recurrent
     layer's past is its state; a convolution's is its last inputs. The logits equal those of the model over
-    everything fed since :meth:`reset`. Raises ValueError for a layer that needs more than that.
+    everything fed since :meth:`reset`.
+
+    A Transformer-XL, which takes the memories of its :class:`course_lib.layers.RelativeAttention` after the
+    sequence, looks back at the last ``memory`` steps, the keys and values of which are its past.
+    Raises ValueError for a layer that needs more than that, and for attention without a memory.
     """
 
-    def __init__(self, model: keras.Model, batch: int = 1):
+    def __init__(self, model: keras.Model, batch: int = 1, memory: int = 0):
         self._batch = batch
-        self._stateful: list[OneStep | Past] = []
-        (sequence,) = model.inputs
+        self.memory = memory
+        self._stateful: list[OneStep | OneAttention | Past] = []
+        sequence, *memories = model.inputs
         step = keras.Input((1, *sequence.shape[2:]), batch_size=batch, dtype=sequence.dtype)
-        self._model = keras.models.clone_model(
+        clone = keras.models.clone_model(
             keras.Model(model.inputs, model.outputs[0]),  # functional, if it was sequential
-            input_tensors=[step],
+            input_tensors=[step, *memories],
             clone_function=lambda layer: layer,  # the same weights
             call_function=self._one_step,
         )
+        self._model = keras.Model(step, clone.outputs[0])  # without the memories, of which nothing is left
+        self.reset()
 
-    def _one_step(self, layer, x, **options):
+    def _one_step(self, layer, x, memory=None, **options):
+        if isinstance(layer, layers.RelativeAttention):
+            if self.memory < 1:
+                raise ValueError("The model attends to its past: say how many steps of it, as in memory=512.")
+            attention = OneAttention(layer, self.memory)
+            self._stateful.append(attention)
+            return attention(x)
         shape = keras.tree.flatten(x)[0].shape
         steps = shape[1] if len(shape) > 2 else 1  # more than one only between a padding and its convolution
         if isinstance(layer, CONVOLUTION_LAYERS) and layer.strides == (1,):
@@ -123,7 +138,9 @@ class Stepper:
         """Forget everything heard so far."""
         for layer in self._stateful:
             for variable in layer.remembered:
-                variable.assign(keras.ops.zeros(variable.shape))
+                variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+            if isinstance(layer, OneAttention):
+                layer.look_up_distances()  # training may have moved them
 
     def step(self, notes: np.ndarray) -> np.ndarray:
         """Feed one step a row, ``(batch, …)``; logits ``(batch, classes)`` for what comes after it.
@@ -162,6 +179,38 @@ class OneStep(keras.layers.Layer):
         return x[:, None]
 
 
+class OneAttention(keras.layers.Layer):
+    """Relative attention of one step that keeps keys and values: ``(batch, 1, width)`` to the same.
+
+    The paper keeps what the layer was given, from which all of them would be computed again for every step.
+    """
+
+    def __init__(self, attention: layers.RelativeAttention, length: int):
+        super().__init__(dtype=attention.dtype_policy)
+        self.attention, self.length = attention, length
+
+    def build(self, shape):
+        heads, size = self.attention.heads, self.attention.size
+        past = (shape[0], heads, self.length + 1, size)  # and the present
+        self.remembered = [self.add_weight(shape=past, initializer="zeros", trainable=False) for _ in range(2)]
+        self.remembered.append(self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False))
+        self.distances = self.add_weight(shape=(1, heads, self.length + 1, size), trainable=False)
+
+    def look_up_distances(self):
+        self.distances.assign(self.attention.distances(self.length + 1))
+
+    def call(self, x):
+        keys, values, count = self.remembered
+        key, value = self.attention.keys_and_values(x)
+        all_keys = keras.ops.concatenate([keys.value[:, :, 1:], key], axis=2)
+        all_values = keras.ops.concatenate([values.value[:, :, 1:], value], axis=2)
+        empty = keras.ops.arange(self.length + 1)[None] < self.length - count.value
+        keys.assign(all_keys)
+        values.assign(all_values)
+        count.assign(count.value + 1)
+        return self.attention.attend(x, all_keys, all_values, keras.ops.convert_to_tensor(self.distances), empty)
+
+
 class LastColumn(keras.layers.Layer):
     """The last output of a causal ``Conv1D`` alone: ``(batch, reach + 1, channels)`` to ``(batch, 1, filters)``."""
 
@@ -195,21 +244,56 @@ class Past(keras.layers.Layer):
         return x
 
 
-def generate(stepper: Stepper, prompts: np.ndarray, length: int, rng: np.random.Generator, **rule) -> np.ndarray:
+def generate(
+    stepper: Stepper,
+    prompts: np.ndarray,
+    length: int,
+    rng: np.random.Generator,
+    grammar: np.ndarray | None = None,
+    **rule,
+) -> np.ndarray:
     """``length`` new notes after each prompt: integers ``(batch, prompt)`` give ``(batch, length)``.
 
-    ``rule`` is passed to :func:`probabilities` (temperature, top_k, top_p). ValueError: an empty prompt.
+    ``grammar`` ``(states, classes)``, as from :func:`course_lib.events.grammar`, keeps every row well-formed: the
+    state after each class, -1 where it may not come; prompts begin in state 0. ``rule`` is passed to
+    :func:`probabilities` (temperature, top_k, top_p). Says so where a prompt is longer than the stepper's memory.
+    ValueError: an empty prompt, or one that breaks the grammar.
     """
     if prompts.ndim != 2 or prompts.shape[1] == 0:
         raise ValueError(f"prompts has shape {prompts.shape}: give (batch, notes) with at least one note each.")
+    if 0 < stepper.memory < prompts.shape[1]:
+        print(
+            f"The prompt has {prompts.shape[1]} tokens and the memory holds {stepper.memory}: what comes next is made "
+            f"from the last {stepper.memory}, and from earlier ones only as far as these were heard with them."
+        )
+    states = None if grammar is None else _states_after(grammar, prompts)
     stepper.reset()
     for column in prompts.T:
         logits = stepper.step(column)
     result = np.empty((len(prompts), length), "int32")
     for position in range(length):
+        if grammar is not None:
+            logits = np.where(grammar[states] >= 0, logits, -np.inf)
         result[:, position] = draw(probabilities(logits, **rule), rng)
-        logits = stepper.step(result[:, position])
+        if grammar is not None:
+            states = grammar[states, result[:, position]]
+        if position < length - 1:
+            logits = stepper.step(result[:, position])
     return result
+
+
+def _states_after(grammar: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """The state of the grammar after each prompt, integers ``(batch,)``."""
+    states = np.zeros(len(prompts), int)
+    for place, column in enumerate(prompts.T):
+        states = grammar[states, column]
+        if (states < 0).any():
+            row = int(np.argmax(states < 0))
+            raise ValueError(
+                f"Prompt {row} is ill-formed: the grammar does not allow token {column[row]} at place {place}. "
+                "Give the beginning of a song, from its first token on."
+            )
+    return states
 
 
 def threshold_rule(threshold: float):

@@ -11,6 +11,7 @@ import re
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,6 +109,10 @@ class Batches(keras.utils.PyDataset):
         """Choose and order the windows of an epoch."""
         self.order = np.random.default_rng([seed, epoch]).permutation(len(self.windows))[: self.limit]
 
+    def content(self) -> list:
+        """What decides how training on it goes: the places of the windows, and the first batch as it is split."""
+        return [self.bands.fingerprint, self.windows, self.limit, *keras.tree.flatten(self[0])]
+
     def __len__(self) -> int:
         return -(-len(self.order) // self.batch_size)
 
@@ -117,38 +122,99 @@ class Batches(keras.utils.PyDataset):
         return self.split(self.bands.cut(self.windows[chosen], self.length).astype("float32"))
 
 
+class Rows(keras.utils.PyDataset):
+    """Songs of tokens in rows that go on from batch to batch, for :class:`course_lib.layers.WithMemory`.
+
+    A batch is tokens ``(rows, segment)`` with bool ``(rows,)``, true where a song begins; the next tokens; and
+    weights, 0 where there is none and equal elsewhere, such that the mean loss of an epoch is nats a token.
+    ``vary`` takes a song and a random generator and gives the song as one epoch is to hear it, such as transposed.
+    """
+
+    def __init__(
+        self,
+        songs: Sequence[np.ndarray],
+        segment: int,
+        *,
+        rows: int,
+        vary: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        limit: int = 10**9,
+    ):
+        super().__init__()
+        self.songs, self.segment, self.batch_size, self.vary, self.limit = songs, segment, rows, vary, limit
+        self.shuffle(0, 0)
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Vary the songs and lay them out anew, at most ``limit`` segments of them."""
+        rng = np.random.default_rng([seed, epoch])
+        songs = [self.vary(song, rng) for song in self.songs] if self.vary else self.songs
+        laid_out = dataset.continuing_rows(songs, self.batch_size, self.segment, rng)
+        self.tokens, self.targets, self.begins = (each[: self.limit // self.batch_size] for each in laid_out)
+        self.weight = self.targets.size / (self.targets >= 0).sum()
+
+    def content(self) -> list:
+        """What decides how training on it goes."""
+        return [self.tokens, self.targets, self.begins]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, number: int) -> tuple:
+        """Inputs, targets and weights of one batch."""
+        targets = self.targets[number]
+        weights = np.where(targets >= 0, self.weight, 0).astype("float32")
+        return (self.tokens[number], self.begins[number]), np.maximum(targets, 0), weights
+
+
+LAID_OUT = (Batches, Rows)
+
+
+@contextmanager
+def memory_errors():
+    """Turns a device's error of running out of memory into a MemoryError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if "ResourceExhausted" not in type(error).__name__ and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise MemoryError(
+            "The device ran out of memory: take a smaller batch, shorter inputs or memory, or a smaller model, and "
+            "shut down other notebooks that hold it."
+        ) from error
+
+
 def fit(
     model: keras.Model,
-    inputs: np.ndarray | Batches,
+    inputs: np.ndarray | Batches | Rows,
     targets: np.ndarray | None = None,
     *,
     epochs: int,
     folder: Path,
     seed: int,
     batch_size: int = 128,
-    held_out: dict[str, tuple[np.ndarray, np.ndarray] | Batches] | None = None,
+    held_out: dict[str, tuple[np.ndarray, np.ndarray] | Batches | Rows] | None = None,
     keep_best: str = "",
 ) -> dict[str, list[float]]:
     """Train a compiled model and return its history: one list a figure, one entry an epoch.
 
-    Training data are arrays, or Batches that bring their targets and batch size with them, and so are those of
+    Training data are arrays, or Batches or Rows that bring their targets and batch size with them, and so are those of
     ``held_out``. Each epoch is shuffled by ``(seed, epoch)``, evaluated on all that ``held_out`` names, printed as a
     line, and saved in ``folder`` with the optimizer's state. Called again with the same model, loss, data, seed and
     batch size, training continues after the last saved epoch and ends at the same loss as if it had never stopped; with
     anything changed it starts anew. History names are ``loss``, the model's metrics, the same behind
     ``"<held-out name> "``, and ``seconds`` (of training alone). With ``keep_best``, one of those names, the model
     ends with the weights of the epoch where it was lowest, else with the last ones. Raises FloatingPointError when
-    the loss stops being a number.
+    the loss stops being a number, and MemoryError when the device has too little memory.
     """
-    data: Any = inputs if isinstance(inputs, Batches) else (inputs, targets)
+    data: Any = inputs if isinstance(inputs, LAID_OUT) else (inputs, targets)
     held_out = held_out or {}
     if smoke():
-        size = data.batch_size if isinstance(data, Batches) else batch_size
+        size = data.batch_size if isinstance(data, LAID_OUT) else batch_size
         epochs, data = 1, _cut(data, 2 * size)
         held_out = {name: _cut(other, size) for name, other in held_out.items()}
         print(f"COURSE_SMOKE=1: training is cut to 2 batches of {size}, and means nothing.")
-    loss = getattr(model.loss, "__name__", str(model.loss))
-    key = fingerprint([*model.layers, model.optimizer], *_content(data), batch_size, seed, loss, keep_best)
+    loss = re.sub(" at 0x[0-9a-f]+", "", getattr(model.loss, "__name__", str(model.loss)))  # no place in memory
+    layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
+    key = fingerprint([*layers, model.optimizer], *_content(data), batch_size, seed, loss, keep_best)
     history = _restore(model, folder, key)
     done = len(history.get("loss", []))
     if done:
@@ -156,13 +222,14 @@ def fit(
     for epoch in range(done, epochs):
         started = time.perf_counter()
         _reseed_dropout(model, seed, epoch)
-        if isinstance(data, Batches):
+        if isinstance(data, LAID_OUT):
             data.shuffle(seed, epoch)
-            trained = model.fit(data, shuffle=False, verbose=0)
+            batches: Any = {"x": data}
         else:
             order = np.random.default_rng([seed, epoch]).permutation(len(data[0]))
-            shuffled = data[0][order], data[1][order]
-            trained = model.fit(*shuffled, batch_size=batch_size, shuffle=False, verbose=0)
+            batches = {"x": data[0][order], "y": data[1][order], "batch_size": batch_size}
+        with memory_errors():
+            trained = model.fit(**batches, shuffle=False, verbose=0)
         figures = {name: values[0] for name, values in trained.history.items()}
         figures["seconds"] = time.perf_counter() - started
         if not math.isfinite(figures["loss"]):
@@ -171,8 +238,9 @@ def fit(
                 "or clip the gradients (clipnorm=1 in the optimizer)."
             )
         for name, other in held_out.items():
-            batches = (other,) if isinstance(other, Batches) else (*other, 1024)
-            scores = model.evaluate(*batches, verbose=0, return_dict=True)
+            given = (other,) if isinstance(other, LAID_OUT) else (*other, 1024)
+            with memory_errors():
+                scores = model.evaluate(*given, verbose=0, return_dict=True)
             figures |= {f"{name} {figure}": value for figure, value in scores.items()}
         for name, value in figures.items():
             history.setdefault(name, []).append(float(value))
@@ -189,7 +257,7 @@ def fit(
 
 def _cut(data, count: int):
     """At most ``count`` examples of arrays or of Batches."""
-    if not isinstance(data, Batches):
+    if not isinstance(data, LAID_OUT):
         return data[0][:count], data[1][:count]
     fewer = copy.copy(data)
     fewer.limit = min(count, data.limit)
@@ -198,12 +266,12 @@ def _cut(data, count: int):
 
 
 def _content(data) -> Sequence[Any]:
-    """What a fingerprint is made of: for Batches the places of the windows, and the first batch as it is split."""
-    if not isinstance(data, Batches):
+    """What a fingerprint is made of."""
+    if not isinstance(data, LAID_OUT):
         return data
     fresh = copy.copy(data)
     fresh.shuffle(0, 0)  # whatever an earlier training left
-    return [data.bands.fingerprint, data.windows, data.limit, *keras.tree.flatten(fresh[0])]
+    return fresh.content()
 
 
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:

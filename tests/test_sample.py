@@ -48,7 +48,7 @@ def test_top_k_keeps_the_k_likeliest(logits, k, temperature):
 def test_top_p_keeps_the_smallest_set_that_reaches_p(logits, p, k):
     full = sample.probabilities(logits, top_k=k)
     kept, reached = [], 0.0
-    for place in sorted(range(CLASSES), key=lambda place: -full[place]):
+    for place in sorted(range(CLASSES), key=lambda place: -logits[place]):
         if reached >= p - 1e-12:
             break
         kept.append(place)

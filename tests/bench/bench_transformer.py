@@ -1,0 +1,112 @@
+"""A Transformer-XL: generation from memory against reading everything again, and training against Keras' attention."""
+
+import time
+
+import keras
+import numpy as np
+from keras import layers
+
+from course_lib import sample, train
+from course_lib.layers import RelativeAttention, WithMemory
+
+VOCABULARY, SEGMENT, ROWS, DROPOUT = 400, 128, 8, 0.1
+CONTEXT, TOKENS, REPEATS = 512, 10, 5
+
+
+def main() -> dict[str, float]:
+    """The figures of generation and of training."""
+    return generation() | training()
+
+
+def transformer_xl(depth: int, width: int, heads: int, inner: int) -> keras.Model:
+    """Tokens and memories to logits and what is to be remembered."""
+    tokens = keras.Input((None,), dtype="int32")
+    memories = [keras.Input((None, width)) for _ in range(depth)]
+    x, heard = layers.Embedding(VOCABULARY, width)(tokens), []
+    for memory in memories:
+        heard.append(x)
+        x = block(x, RelativeAttention(heads)(x, memory), inner)
+    return keras.Model([tokens, *memories], [layers.Dense(VOCABULARY, dtype="float32")(x), *heard])
+
+
+def without_recurrence(depth: int, width: int, heads: int, inner: int) -> keras.Model:
+    """The same sizes from Keras' own attention."""
+    tokens = keras.Input((SEGMENT,), dtype="int32")
+    x = layers.Embedding(VOCABULARY, width)(tokens)
+    for _ in range(depth):
+        x = block(x, layers.MultiHeadAttention(heads, width // heads)(x, x, use_causal_mask=True), inner)
+    return keras.Model(tokens, layers.Dense(VOCABULARY, dtype="float32")(x))
+
+
+def block(x, attended, inner: int):
+    x = layers.LayerNormalization()(layers.Add()([x, layers.Dropout(DROPOUT)(attended)]))
+    y = layers.Dense(x.shape[-1])(layers.Dense(inner, activation="relu")(x))
+    return layers.LayerNormalization()(layers.Add()([x, layers.Dropout(DROPOUT)(y)]))
+
+
+def generation() -> dict[str, float]:
+    """Milliseconds a token at four of the paper's sixteen layers, medians over repeats taken in turns."""
+    keras.utils.set_random_seed(0)
+    model = transformer_xl(depth=4, width=512, heads=8, inner=2048)
+    heard = np.random.default_rng(0).integers(0, VOCABULARY, (1, CONTEXT))
+    nothing = [np.zeros((1, 0, 512), "float32")] * 4
+    whole = keras.Model(model.inputs, model.outputs[0])
+    stepper = sample.Stepper(model, memory=CONTEXT)
+    for token in heard[0]:
+        logits = stepper.step([token])
+    difference = np.abs(logits - whole.predict_on_batch([heard, *nothing])[:, -1]).max()
+    ways = {
+        "recomputing": lambda: whole.predict_on_batch([heard, *nothing]),
+        "from memory": lambda: stepper.step(heard[:, 0]),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(REPEATS):
+        for name, way in ways.items():
+            way()
+            started = time.perf_counter()
+            for _ in range(TOKENS):
+                way()
+            times[name].append((time.perf_counter() - started) / TOKENS * 1000)
+    median = {name: float(np.median(values)) for name, values in times.items()}
+    ratio = median["recomputing"] / median["from memory"]
+    print(
+        f"Generation, Transformer-XL 4 x 512: {median['recomputing']:.1f} ms a token over {CONTEXT} tokens again, "
+        f"{median['from memory']:.2f} ms from memory, {ratio:.0f} times faster (target 20); largest difference of a "
+        f"logit {difference:.1e} (limit 1e-4)"
+    )
+    return {"generation ratio": ratio, "generation difference": float(difference)}
+
+
+def training(depth=3, width=128, heads=4, inner=512) -> dict[str, float]:
+    """Tokens a second in ``model.fit``, medians over repeats taken in turns; memory as long as a segment."""
+    keras.utils.set_random_seed(0)
+    song = np.random.default_rng(0).integers(0, VOCABULARY, 10 * SEGMENT + 1)
+    rows = train.Rows([song] * ROWS, SEGMENT, rows=ROWS)
+    plain = rows.tokens.reshape(-1, SEGMENT), rows.targets.reshape(-1, SEGMENT)
+    recurrent = WithMemory(transformer_xl(depth, width, heads, inner), rows=ROWS, length=SEGMENT)
+    keras_own = without_recurrence(depth, width, heads, inner)
+    for model in (recurrent, keras_own):
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ways = {
+        "with memory": lambda: recurrent.fit(rows, shuffle=False, verbose=0),
+        "without": lambda: keras_own.fit(*plain, batch_size=ROWS, shuffle=False, verbose=0),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()
+    for _ in range(REPEATS):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            times[name].append(time.perf_counter() - started)
+    speed = {name: rows.targets.size / float(np.median(values)) for name, values in times.items()}
+    ratio = speed["with memory"] / speed["without"]
+    print(
+        f"Training, {depth} layers of {width}, segment and memory {SEGMENT}: {speed['with memory']:.0f} tokens a "
+        f"second, Keras' own attention without recurrence {speed['without']:.0f}, ratio {ratio:.2f} (target 0.5)"
+    )
+    return {"training ratio": ratio}
+
+
+if __name__ == "__main__":
+    main()
