@@ -9,7 +9,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +20,29 @@ from keras import ops
 from course_lib import train
 
 
-def discriminator_loss(real_logits: Any, fake_logits: Any) -> Any:
-    """Binary cross-entropy in nats, the mean over a real and a generated batch: ln 2 where it cannot tell."""
-    return (ops.mean(ops.softplus(-real_logits)) + ops.mean(ops.softplus(fake_logits))) / 2
+def discriminator_loss(real_logits: Any, fake_logits: Any, real_labels: Any = 1.0, fake_labels: Any = 0.0) -> Any:
+    """Binary cross-entropy in nats, the mean over a real and a generated batch: ln 2 where it cannot tell.
+
+    The labels, one for all or ``(batch, 1)``, are what each piece should be held for: 1 real, 0 generated.
+    """
+    return (_cross_entropy(real_logits, real_labels) + _cross_entropy(fake_logits, fake_labels)) / 2
 
 
 def generator_loss(fake_logits: Any) -> Any:
     """Cross-entropy in nats of generated music taken for real (the non-saturating loss of the same paper)."""
-    return ops.mean(ops.softplus(-fake_logits))
+    return _cross_entropy(fake_logits, 1.0)
+
+
+def _cross_entropy(logits: Any, labels: Any) -> Any:
+    return ops.mean(labels * ops.softplus(-logits) + (1 - labels) * ops.softplus(logits))
+
+
+def distance_of_means(real: Any, fake: Any) -> Any:
+    """Feature matching (Salimans et al. 2016): squared distance between the means of two batches, a scalar.
+
+    Each batch is averaged over its pieces; the squared differences are summed over everything else.
+    """
+    return ops.sum(ops.square(ops.mean(real, axis=0) - ops.mean(fake, axis=0)))
 
 
 class Adversarial:
@@ -38,6 +53,13 @@ class Adversarial:
     would have remembered is dropped. Only the random states of dropout move on in both. The losses take
     logits, so the discriminator ends without a sigmoid. Runs on the TensorFlow and JAX backends, and raises
     NotImplementedError on another; ValueError where a network has nothing to train, or both one optimizer.
+
+    Three remedies for an unstable contest, off by default. ``label_noise``: `fit` draws the labels of the
+    discriminator's step evenly from 1 - ``label_noise`` to 1 for real pieces, and from 0 to ``label_noise`` for
+    generated ones. ``mean_weight`` and ``feature_weight`` add to the generator's loss the `distance_of_means` of
+    the real and generated pieces, and of their features, so many times; for the latter the discriminator returns
+    ``[logit, features]`` (ValueError where it does not). A fourth, the two time-scale update rule (TTUR), is just
+    a higher learning rate in the discriminator's optimizer.
     """
 
     def __init__(
@@ -48,6 +70,9 @@ class Adversarial:
         discriminator_optimizer: keras.optimizers.Optimizer,
         generator_loss: Callable = generator_loss,
         discriminator_loss: Callable = discriminator_loss,
+        label_noise: float = 0.0,
+        mean_weight: float = 0.0,
+        feature_weight: float = 0.0,
     ):
         if generator_optimizer is discriminator_optimizer:
             raise ValueError("Both networks were given one optimizer, which keeps a state: give each its own.")
@@ -55,7 +80,12 @@ class Adversarial:
             if not network.trainable_variables:
                 problem = f"The {name} has no trainable weights"
                 raise ValueError(f"{problem}: leave trainable at True, each step moves its own network only.")
+        if feature_weight and len(discriminator.outputs) < 2:
+            raise ValueError(
+                "feature_weight needs a discriminator that returns [logit, features]: this has one output."
+            )
         self.generator, self.discriminator = generator, discriminator
+        self.label_noise, self.mean_weight, self.feature_weight = label_noise, mean_weight, feature_weight
         self.optimizers = [generator_optimizer, discriminator_optimizer]
         self._losses = generator_loss, discriminator_loss
         generator_optimizer.build(generator.trainable_variables)
@@ -64,13 +94,23 @@ class Adversarial:
         self._generator_step = update(self._generator_value, generator, discriminator, generator_optimizer)
         self._discriminator_step = update(self._discriminator_value, discriminator, generator, discriminator_optimizer)
 
-    def generator_step(self, noise: np.ndarray) -> float:
-        """Move the generator once, on noise ``(batch, latent)``; its loss before the move."""
-        return float(self._generator_step(noise))
+    def generator_step(self, noise: np.ndarray, real: np.ndarray | None = None) -> float:
+        """Move the generator once, on noise ``(batch, latent)``; its loss before the move.
 
-    def discriminator_step(self, real: np.ndarray, noise: np.ndarray) -> float:
-        """Move the discriminator once, on a real batch and one made from noise; its loss before the move."""
-        return float(self._discriminator_step(real, noise))
+        Feature matching needs a real batch too: ValueError where it is missing.
+        """
+        if not (self.mean_weight or self.feature_weight):
+            return float(self._generator_step(noise))
+        if real is None:
+            raise ValueError("Feature matching compares with real music: give generator_step a real batch too.")
+        return float(self._generator_step(noise, real))
+
+    def discriminator_step(self, real: np.ndarray, noise: np.ndarray, labels: Sequence[np.ndarray] = ()) -> float:
+        """Move the discriminator once, on a real batch and one made from noise; its loss before the move.
+
+        ``labels``, of the real and of the generated pieces, ``(batch, 1)`` each, are 1 and 0 where none are given.
+        """
+        return float(self._discriminator_step(real, noise, *labels))
 
     @property
     def variables(self) -> list:
@@ -81,16 +121,28 @@ class Adversarial:
     # The two losses as pure functions of the weights that they move, so that each backend can differentiate
     # them: (loss, (state of the own network, state of the other)) after the step.
 
-    def _generator_value(self, weights, state, other_weights, other_state, noise):
+    def _generator_value(self, weights, state, other_weights, other_state, noise, real=None):
         fake, state = self.generator.stateless_call(weights, state, noise, training=True)
-        logits, other_state = self.discriminator.stateless_call(other_weights, other_state, fake, training=True)
-        return self._losses[0](logits), (state, other_state)
+        logits, features, other_state = self._judge(other_weights, other_state, fake)
+        loss = self._losses[0](logits)
+        if self.mean_weight:
+            loss += self.mean_weight * distance_of_means(real, fake)
+        if self.feature_weight:
+            _, real_features, other_state = self._judge(other_weights, other_state, real)
+            loss += self.feature_weight * distance_of_means(real_features, features)
+        return loss, (state, other_state)
 
-    def _discriminator_value(self, weights, state, other_weights, other_state, real, noise):
+    def _discriminator_value(self, weights, state, other_weights, other_state, real, noise, *labels):
         fake, other_state = self.generator.stateless_call(other_weights, other_state, noise, training=True)
-        real_logits, state = self.discriminator.stateless_call(weights, state, real, training=True)
-        fake_logits, state = self.discriminator.stateless_call(weights, state, fake, training=True)
-        return self._losses[1](real_logits, fake_logits), (state, other_state)
+        real_logits, _, state = self._judge(weights, state, real)
+        fake_logits, _, state = self._judge(weights, state, fake)
+        return self._losses[1](real_logits, fake_logits, *labels), (state, other_state)
+
+    def _judge(self, weights, state, music):
+        """The discriminator's logits, its features (None where it gives none), and its state after the batch."""
+        answer, state = self.discriminator.stateless_call(weights, state, music, training=True)
+        logits, features = answer if isinstance(answer, list | tuple) else (answer, None)
+        return logits, features, state
 
 
 class Trained(NamedTuple):
@@ -119,28 +171,31 @@ def fit(
 ) -> Trained:
     """Train both networks for ``steps`` steps: the discriminator moves, then the generator.
 
-    Each step draws a batch of ``real`` ``(pieces, …)`` and fresh noise from ``(seed, step)``. After each of
-    ``checkpoints`` equal parts of the training a line is printed, samples are made from ``noise``
-    ``(pieces, latent)``, and everything is saved in ``folder``. Called again with the same networks, data and
-    settings, training continues after the last checkpoint to the same losses as if it had never stopped;
-    with anything changed (but the code of the losses) it starts anew. Raises FloatingPointError when a loss
-    stops being a number.
+    Each step draws a batch of ``real`` ``(pieces, …)``, numbers or bool, fresh noise, and noisy labels where
+    the players ask for them, from ``(seed, step)``. After each of ``checkpoints`` equal parts of the training a
+    line is printed, samples are made from ``noise`` ``(pieces, latent)``, and everything is saved in ``folder``.
+    Called again with the same networks, data and settings, training continues after the last checkpoint to the
+    same losses as if it had never stopped; with anything changed (but the code of the losses) it starts anew.
+    Raises FloatingPointError when a loss stops being a number.
     """
     if train.smoke():
         steps = 4
         print(f"COURSE_SMOKE=1: training is cut to {steps} steps, and means nothing.")
     marks = np.unique(-(-steps * np.arange(1, checkpoints + 1) // checkpoints))
     layers = [*players.generator.layers, *players.discriminator.layers]
-    key = train.fingerprint([*layers, *players.optimizers], real, noise, marks, batch_size, seed)
+    remedies = players.label_noise, players.mean_weight, players.feature_weight
+    key = train.fingerprint([*layers, *players.optimizers], real, noise, marks, batch_size, seed, *remedies)
     losses, samples = _restore(players, folder, key)
     if losses:
         print(f"continuing after step {len(losses)} of {steps}, saved in {folder.name}/")
     started = time.perf_counter()
     for step in range(len(losses), steps):
         rng = np.random.default_rng([seed, step])
-        batch = real[rng.integers(len(real), size=batch_size)]
+        batch = real[rng.integers(len(real), size=batch_size)].astype("float32")
         fresh = rng.normal(size=(2, batch_size, *noise.shape[1:])).astype("float32")
-        losses.append((players.discriminator_step(batch, fresh[0]), players.generator_step(fresh[1])))
+        labels = _noisy_labels(rng, players.label_noise, batch_size) if players.label_noise else []
+        of_discriminator = players.discriminator_step(batch, fresh[0], labels)
+        losses.append((of_discriminator, players.generator_step(fresh[1], batch)))
         if not all(map(math.isfinite, losses[-1])):
             raise FloatingPointError(
                 "The loss of discriminator and generator became {} and {} in step {}: try lower learning "
@@ -153,6 +208,12 @@ def fit(
             print(f"step {step + 1}/{steps}  {shown}  {time.perf_counter() - started:.0f} s", flush=True)
     discriminator, generator = np.array(losses).T
     return Trained(discriminator, generator, marks, np.array(samples))
+
+
+def _noisy_labels(rng: np.random.Generator, most: float, count: int) -> list[np.ndarray]:
+    """Labels of ``count`` real pieces, then of as many generated ones: float32 ``(count, 1)`` each."""
+    noise = rng.uniform(0, most, size=(2, count, 1)).astype("float32")
+    return [1 - noise[0], noise[1]]
 
 
 def _save(players: Adversarial, folder: Path, key: str, losses: list, samples: list) -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from course_lib import measure
 from course_lib.encode import DRUMS, INSTRUMENTS
@@ -197,6 +198,27 @@ def band_variety(rolls: Sequence[Roll], steps_per_beat: int, beats_per_bar: floa
         classes = measure._pitch_classes(cells[:, PITCHED])
         histograms.append(np.r_[classes.ravel(), cells[:, DRUMS].ravel()])
     return measure._mean_distance(histograms)
+
+
+def style_distance(roll: Roll, style: Roll, steps_per_beat: int, beats_per_bar: float = 4) -> float:
+    """How unlike the music of a style a piece is, 0 (the same profiles) to 1 (nothing in common).
+
+    Half the distance (total variation) of what pitch classes the pitched instruments play, weighted by how long they
+    sound, and half that of where in the bar which of the five instruments begins notes. Both are band rolls; their
+    lengths may differ. A silent piece has nothing in common with any style.
+    """
+    for each in (roll, style):
+        _check(each)
+    steps_per_bar = measure._steps_per_bar(steps_per_beat, beats_per_bar)
+
+    def profiles(band: Roll) -> list[NDArray[np.int64]]:
+        starts = measure.rising_edges(band)
+        starts[..., DRUMS] = band[..., DRUMS]
+        rhythm = measure._bars(starts, steps_per_bar).sum(axis=(0, 2))  # (position, instrument)
+        return [measure._pitch_classes(band[..., PITCHED].sum(axis=(0, 2))), rhythm]
+
+    pairs = zip(profiles(roll), profiles(style), strict=True)
+    return float(np.mean([measure._mean_distance(pair) for pair in pairs]))
 
 
 def _check(roll: Roll) -> None:

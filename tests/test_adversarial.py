@@ -36,8 +36,18 @@ def dense():
     return discriminator(layers.Flatten(), layers.Dense(8), layers.LeakyReLU(0.2))
 
 
-def players(generator, discriminator, optimizer=keras.optimizers.SGD, rate=RATE):
-    return adversarial.Adversarial(generator, discriminator, optimizer(rate), optimizer(rate))
+def with_features(*hidden):
+    """(batch, 5, 1) to [one logit, four features], both linear in the hidden layers' output."""
+    music = keras.Input((5, 1))
+    x = music
+    for layer in [*hidden, layers.Flatten()]:
+        x = layer(x)
+    features = layers.Dense(4)(x)
+    return keras.Model(music, [layers.Dense(1)(features), features])
+
+
+def players(generator, discriminator, optimizer=keras.optimizers.SGD, rate=RATE, **remedies):
+    return adversarial.Adversarial(generator, discriminator, optimizer(rate), optimizer(rate), **remedies)
 
 
 def values(variables):
@@ -148,6 +158,91 @@ def test_dropout_draws_anew_in_every_step():
     assert all(all(moved(old, values(new))) for old, new in zip(before, seeds, strict=True))
 
 
+LABELS = [np.full((8, 1), 0.9, "float32"), np.linspace(0, 0.1, 8, dtype="float32")[:, None]]
+
+
+def first_steps(labels=(), rate=RATE, **remedies):
+    """Loss and gradient of either step from the same weights: {network: (loss, [weight's gradient])}."""
+    found = {}
+    for name in ("discriminator", "generator"):
+        keras.utils.set_random_seed(1)
+        optimizers = keras.optimizers.SGD(RATE), keras.optimizers.SGD(rate)
+        game = adversarial.Adversarial(generator(), with_features(), *optimizers, **remedies)
+        before = values(getattr(game, name).weights)
+        step = {
+            "discriminator": lambda game=game: game.discriminator_step(REAL, NOISE, labels),
+            "generator": lambda game=game: game.generator_step(NOISE, REAL),
+        }
+        loss = step[name]()
+        after = values(getattr(game, name).weights)
+        found[name] = loss, [(old - new) / RATE for old, new in zip(before, after, strict=True)]
+    return found
+
+
+def same(a, b):
+    return a[0] == b[0] and not any(moved(a[1], b[1]))
+
+
+def test_labels_change_the_step_of_the_discriminator_alone():
+    plain, smooth = first_steps(), first_steps(LABELS)
+    assert not same(smooth["discriminator"], plain["discriminator"])
+    assert same(smooth["generator"], plain["generator"])
+    hard = first_steps([np.ones((8, 1), "float32"), np.zeros((8, 1), "float32")])
+    assert same(hard["discriminator"], plain["discriminator"])
+
+
+def test_the_loss_with_labels_is_their_cross_entropy():
+    logits = rng.normal(size=(2, 8, 1)).astype("float32")
+    p, t = sigmoid(logits.astype("float64")), np.array(LABELS)
+    expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+    found = float(adversarial.discriminator_loss(*logits, *LABELS))
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert float(adversarial.discriminator_loss(*logits)) == pytest.approx(
+        -(np.log(p[0]).mean() + np.log(1 - p[1]).mean()) / 2, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("weights", [(0.3, 0.0), (0.0, 0.2), (0.3, 0.2)])
+def test_feature_matching_changes_the_step_of_the_generator_alone(weights):
+    """Networks are linear, so that the gradient of the generator's bias can be written by hand."""
+    of_mean, of_features = weights
+    plain, matched = first_steps(), first_steps(mean_weight=of_mean, feature_weight=of_features)
+    assert same(matched["discriminator"], plain["discriminator"])
+    keras.utils.set_random_seed(1)
+    W, c = values(generator().weights)
+    A, a, v, b = values(with_features().weights)
+    x, fake = REAL.reshape(8, 5), NOISE @ W + c
+    apart = fake.mean(0) - x.mean(0)
+    features_apart = (fake @ A + a).mean(0) - (x @ A + a).mean(0)
+    logits = (fake @ A + a) @ v + b
+    loss = np.log1p(np.exp(-logits)).mean() + of_mean * (apart**2).sum() + of_features * (features_apart**2).sum()
+    to_bias = -sigmoid(-logits).mean() * (A @ v)[:, 0] + 2 * of_mean * apart + 2 * of_features * A @ features_apart
+    assert matched["generator"][0] == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_allclose(matched["generator"][1][1], to_bias, rtol=1e-3, atol=1e-5)
+
+
+def test_a_higher_rate_lengthens_the_move_of_the_discriminator_alone():
+    plain, fast = first_steps(), first_steps(rate=3 * RATE)
+    assert fast["discriminator"][0] == plain["discriminator"][0] and same(fast["generator"], plain["generator"])
+    for slow_move, fast_move in zip(plain["discriminator"][1], fast["discriminator"][1], strict=True):
+        np.testing.assert_allclose(fast_move, 3 * slow_move, rtol=1e-3, atol=1e-5)
+
+
+def test_matching_features_leaves_the_statistics_of_the_discriminator_alone():
+    game = players(generator(), with_features(layers.BatchNormalization()), feature_weight=0.1)
+    before = values(game.discriminator.weights)
+    game.generator_step(NOISE, REAL)
+    assert not any(moved(before, values(game.discriminator.weights)))
+
+
+def test_remedies_that_lack_something_are_refused():
+    with pytest.raises(ValueError, match=r"returns \[logit, features\]"):
+        players(generator(), dense(), feature_weight=0.1)
+    for remedy in ("mean_weight", "feature_weight"):
+        with pytest.raises(ValueError, match="give generator_step a real batch too"):
+            players(generator(), with_features(), **{remedy: 0.1}).generator_step(NOISE)
+
+
 def test_what_cannot_be_trained_is_refused(monkeypatch):
     frozen = discriminator(layers.Flatten())
     frozen.trainable = False
@@ -192,6 +287,46 @@ def test_a_training_continues_only_when_nothing_has_changed(tmp_path, capsys):
     assert len(fit(tmp_path).generator_loss) == 6
 
 
+@pytest.mark.parametrize("remedy", ["label_noise", "mean_weight", "feature_weight"])
+def test_a_training_with_another_remedy_starts_anew(remedy, tmp_path, capsys):
+    continued = []
+    for value in (0.1, 0.2, 0.2):
+        fit(tmp_path, players(generator(), with_features(), **{remedy: value}))
+        continued.append("continuing" in capsys.readouterr().out)
+    assert continued == [False, False, True]
+
+
+def test_labels_are_noisy_only_where_that_is_asked_for(tmp_path):
+    seen = []
+    losses = {}
+    for noise in (0.0, 0.1):
+        keras.utils.set_random_seed(0)
+        game = players(generator(), dense(), rate=0.0, label_noise=noise)  # nothing learns: losses can be compared
+        step = game.discriminator_step
+        game.discriminator_step = lambda real, z, labels, step=step: seen.append(labels) or step(real, z, labels)
+        losses[noise] = fit(tmp_path / str(noise), game)
+    np.testing.assert_array_equal(losses[0.0].generator_loss, losses[0.1].generator_loss)
+    assert (losses[0.0].discriminator_loss != losses[0.1].discriminator_loss).all()
+    assert [len(labels) for labels in seen] == [0] * 6 + [2] * 6
+    real, fake = np.array(seen[6:]).swapaxes(0, 1)  # (steps, batch, 1) each
+    assert real.shape == fake.shape == (6, 4, 1) and len(np.unique([real, 1 - fake])) == 48
+    assert real.min() >= 0.9 and real.max() <= 1 and fake.min() >= 0 and fake.max() <= 0.1
+
+
+def test_bool_music_trains_as_numbers_do(tmp_path):
+    sounding = REAL > 0.5
+    trained, seen = [], []
+    for kind in (sounding, sounding.astype("float32")):
+        keras.utils.set_random_seed(0)
+        game = players(generator(), dense())
+        step = game.discriminator_step
+        game.discriminator_step = lambda real, *rest, step=step: seen.append(real.dtype) or step(real, *rest)
+        trained.append(fit(tmp_path / str(kind.dtype), game, real=kind))
+    assert set(seen) == {np.dtype("float32")}
+    np.testing.assert_array_equal(trained[0].discriminator_loss, trained[1].discriminator_loss)
+    np.testing.assert_array_equal(trained[0].generator_loss, trained[1].generator_loss)
+
+
 def test_a_loss_that_is_no_number_stops_with_advice(tmp_path):
     with pytest.raises(FloatingPointError, match=r"in step 1: try lower learning rates"):
         fit(tmp_path, real=REAL * np.nan)
@@ -224,10 +359,11 @@ LESSON = textwrap.dedent("""
         keras.utils.set_random_seed(3)
         generator = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.BatchNormalization(),
                                       layers.Dense(5)])
-        discriminator = keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.Dropout(0.3),
-                                          layers.Dense(1)])
-        game = adversarial.Adversarial(generator, discriminator, keras.optimizers.Adam(),
-                                       keras.optimizers.Adam())
+        music = keras.Input((5,))
+        features = layers.Dropout(0.3)(layers.Dense(4)(music))
+        discriminator = keras.Model(music, [layers.Dense(1)(features), features])
+        game = adversarial.Adversarial(generator, discriminator, keras.optimizers.Adam(), keras.optimizers.Adam(),
+                                       label_noise=0.1, mean_weight=0.01, feature_weight=0.1)
         rng = np.random.default_rng(0)
         real = rng.normal(size=(64, 5)).astype("float32")
         noise = rng.normal(size=(2, 3)).astype("float32")

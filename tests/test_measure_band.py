@@ -16,6 +16,7 @@ from course_lib import measure, measure_band
 pytestmark = pytest.mark.filterwarnings("error")  # an empty roll must not warn
 
 PIANO, GUITAR, BASS, STRINGS, DRUMS = range(5)
+PITCHED = slice(0, DRUMS)
 C, C_SHARP, D, E, F_SHARP, G = 60, 61, 62, 64, 66, 67
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
@@ -370,6 +371,8 @@ def test_rolls_of_another_shape_or_type_are_refused(roll):
         lambda: measure_band.harmonic_distance(roll, 2),
         lambda: measure_band.shuffled([roll] * 5, 2, np.random.default_rng(0)),
         lambda: measure_band.band_variety([roll, roll], 2),
+        lambda: measure_band.style_distance(roll, chords([C]), 2),
+        lambda: measure_band.style_distance(chords([C]), roll, 2),
         lambda: cohesion([roll] * 5, [roll] * 5),
     ):
         with pytest.raises(ValueError, match=r"a band roll must be bool \(time, 128, 5\)"):
@@ -414,6 +417,72 @@ def test_band_variety_of_one_pitched_instrument_is_its_variety(seed, channel):
         roll[..., np.arange(5) != channel] = False
     own = measure.variety([roll[..., channel] for roll in bands], 2)
     assert measure_band.band_variety(bands, 2) == pytest.approx(own)
+
+
+# --- distance to a style ----------------------------------------------------------------------------------
+
+
+def test_style_distance_by_pitch_classes_alone():
+    # All notes begin on the first step, so only what sounds, and how long, differs.
+    held = chords([C])
+    assert measure_band.style_distance(held, chords([C + 12]), 2) == 0
+    assert measure_band.style_distance(held, band([(0, C, 6, PIANO), (0, G, 2, PIANO)], 8), 2) == 1 / 4 / 2
+    assert measure_band.style_distance(held, chords([C, G]), 2) == 1 / 2 / 2
+    assert measure_band.style_distance(held, chords([G]), 2) == 1 / 2
+    # Shares C 1/2, G 1/2 against C 1/2, E 1/4, G 1/4; who plays what is not asked, as long as all begin alike.
+    mixed = chords([C], [C], [E], [G])
+    assert measure_band.style_distance(chords([C], [G], [C], [G]), mixed, 2) == 1 / 4 / 2
+    assert measure_band.style_distance(chords([G], [C], [C], [E]), mixed, 2) == 0
+
+
+def test_style_distance_by_rhythm_alone():
+    # Only C sounds. Shares of the beginnings: steps 0 and 4 half each, against 0, 2, 4 and 6 a quarter each.
+    halves = band([(0, C, 4, PIANO), (4, C - 12, 4, PIANO)], 8)
+    quarters = band([(step, C, 1, PIANO) for step in (0, 2, 4, 6)], 8)
+    assert measure_band.style_distance(halves, quarters, 2) == 1 / 2 / 2
+    one_by_guitar = band([(0, C, 4, PIANO), (4, C - 12, 4, GUITAR)], 8)
+    assert measure_band.style_distance(halves, one_by_guitar, 2) == 1 / 2 / 2
+    assert measure_band.style_distance(halves, band([(0, C, 3, STRINGS), (4, C, 3, STRINGS)], 8), 2) == 1 / 2
+    shorter = band([(0, C, 1, PIANO), (4, C, 3, PIANO)], 8)  # lengths do not count here
+    assert measure_band.style_distance(halves, shorter, 2) == 0
+
+
+def test_style_distance_looks_at_the_place_in_the_bar():
+    first, later = band([(0, C, 1, PIANO)], 8), band([(8, C, 1, PIANO)], 16)
+    assert measure_band.style_distance(first, later, 2) == 0
+    assert measure_band.style_distance(first, later, 2, beats_per_bar=3) == 1 / 2
+    assert measure_band.style_distance(first, later, 4) == 1 / 2
+
+
+def test_drums_count_in_the_rhythm_only():
+    piano = chords([C])
+    drums = [(0, 38, 4, DRUMS)]  # four strokes: shares of the beginnings are 1/5 for each, and for the piano
+    both = band([(0, C, 8, PIANO), *drums], 8)
+    assert measure_band.style_distance(piano, both, 2) == pytest.approx(4 / 5 / 2)
+    assert measure_band.style_distance(both, band([(0, C, 8, PIANO), (0, 43, 4, DRUMS)], 8), 2) == 0
+    assert measure_band.style_distance(band(drums, 8), both, 2) == pytest.approx((1 + 1 / 5) / 2)
+
+
+def test_style_distance_of_nothing_in_common_and_of_silence():
+    one, other = chords([C]), band([(2, D, 4, GUITAR), (1, 38, 1, DRUMS)], 8)
+    assert measure_band.style_distance(one, other, 2) == 1
+    for length in (0, 8):
+        silent = np.zeros((length, 128, 5), bool)
+        assert measure_band.style_distance(silent, one, 2) == measure_band.style_distance(one, silent, 2) == 1
+
+
+@unhurried
+@given(st.integers(0, 99), st.sampled_from([0.001, 0.02]))
+def test_style_distance_is_symmetric_and_blind_to_length(seed, density):
+    one, other = random_band(seed, 32, density), random_band(seed + 100, 24, density)
+    one[-1, :, PITCHED] = False  # so that no note goes on where the piece begins again
+    value = measure_band.style_distance(one, other, 2)
+    assert type(value) is float and 0 < value <= 1
+    assert measure_band.style_distance(other, one, 2) == pytest.approx(value)
+    twice = np.tile(one, (2, 1, 1))
+    assert measure_band.style_distance(twice, other, 2) == pytest.approx(value)
+    assert measure_band.style_distance(one, one, 2) == 0
+    assert measure_band.style_distance(one, twice, 2) == pytest.approx(0)
 
 
 # --- real bands -------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ import bench_band
 import bench_dilated
 import bench_encode
 import bench_generation
+import bench_latent
 import bench_lpd5
+import bench_transformer
 
 if __name__ == "__main__":
     bench_encode.main()
@@ -12,3 +14,5 @@ if __name__ == "__main__":
     bench_lpd5.main()
     bench_generation.main()
     bench_dilated.main()
+    bench_transformer.main()
+    bench_latent.main()
