@@ -381,3 +381,46 @@ def _check_prediction(logits: NDArray[np.floating], song: Roll) -> None:
             "logits must be (T - 1, pitches) and frames bool (T, pitches) with T of 1 or more,"
             f" but these are {logits.shape} and {song.dtype} {song.shape}: predict frames 2 to T"
         )
+
+
+# --- likelihood of held-out tokens ------------------------------------------------------------------------
+
+
+def ngram_nll(
+    training: Sequence[NDArray[np.integer]], held_out: Sequence[NDArray[np.integer]], classes: int, order: int
+) -> list[float]:
+    """Negative log-likelihood of songs in nats a token, by n-gram models of the training songs.
+
+    Entry n - 1 of the `order` numbers is of the n-gram model, which sees the n - 1 tokens before, or as many as
+    there are at the beginning of a song. Songs are integers `(tokens,)` from 0 to `classes` - 1. As in training
+    a transformer, the first token of a song is neither predicted nor counted; the mean is over all other tokens
+    of all songs together. Where training has C tokens after a history h, T different ones, the model mixes
+    their counts with the model of a history h' one token shorter: P(w | h) = (c(hw) + T P(w | h')) / (C + T),
+    down to 1 / `classes`. This is the smoothing of Witten and Bell (1991; their method C), interpolated as in
+    Chen and Goodman (1999); it leaves no token impossible. Raises ValueError for an order below 1, for no
+    training tokens, for no held-out song with a second token, and for tokens out of range.
+    """
+    if order < 1:
+        raise ValueError(f"order is {order}, but an n-gram has 1 token or more")
+    if not any(map(len, training)) or max(map(len, held_out), default=0) < 2:
+        raise ValueError("ngram_nll needs training songs with tokens, and a held-out song of 2 tokens or more")
+    songs = [*training, *held_out]
+    tokens = np.concatenate(songs)
+    if tokens.min() < 0 or tokens.max() >= classes:
+        raise ValueError(f"tokens are {tokens.min()} to {tokens.max()}, but must be 0 to {classes - 1}: set classes")
+    places = np.concatenate([np.arange(len(song)) for song in songs])
+    trained = np.arange(len(tokens)) < sum(map(len, training))
+    history = np.zeros(len(tokens), np.int64)  # one number for the tokens before; equal tokens, equal numbers
+    p = np.full(len(tokens), 1 / classes)
+    nats = []
+    for seen in range(order):
+        numbers, grams = np.unique(history * classes + tokens, return_inverse=True)
+        now = places >= max(1, seen)  # elsewhere the history would reach into the song before
+        count = np.bincount(grams[now & trained], minlength=len(numbers))
+        total = np.bincount(history[now & trained], minlength=len(tokens))[history]
+        different = np.bincount(numbers[count > 0] // classes, minlength=len(tokens))[history]
+        different = np.maximum(1, different)  # a history never seen leaves p as it is
+        p = np.where(now, (count[grams] + different * p) / (total + different), p)
+        nats.append(float(-np.log(p[~trained & (places > 0)]).mean()))
+        history = np.roll(grams, 1)
+    return nats

@@ -6,7 +6,7 @@ import time
 import music21
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pypianoroll import metrics as pypianoroll
@@ -605,3 +605,110 @@ def test_novelty_is_fast(copied):
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 1
     assert (result["longest_copied_run"] == 500) is copied
+
+
+# --- ngram_nll --------------------------------------------------------------------------------------------
+
+
+def tokens(*values):
+    return np.array(values, "int32")
+
+
+def test_ngram_nll_by_hand():
+    training = [tokens(0, 1, 0, 1, 0, 2)]
+    # Order 1: 1, 0, 1, 0, 2 were heard, 3 different ones: (c + 3 / 4) / (5 + 3).
+    one = {0: 2.75 / 8, 1: 2.75 / 8, 2: 1.75 / 8, 3: 0.75 / 8}
+    # Order 2: after 0 came 1, 1, 2; after 1 came 0, 0; after 2 nothing.
+    two = {"1 after 0": (2 + 2 * one[1]) / (3 + 2), "3 after 1": (0 + 1 * one[3]) / (2 + 1), "2 after 2": one[2]}
+    expected = [-np.log([one[1], one[3], one[2]]).mean(), -np.log(list(two.values())).mean()]
+    result = measure.ngram_nll(training, [tokens(0, 1, 3), tokens(2, 2)], classes=4, order=2)
+    assert result == pytest.approx(expected)
+    assert all(type(value) is float for value in result)
+
+
+def test_ngrams_do_not_cross_from_song_to_song_and_begin_with_the_history_there_is():
+    # After 1 nothing came, and 2 stands first only: both orders know just that 1 and 3 were heard.
+    result = measure.ngram_nll([tokens(0, 1), tokens(2, 3)], [tokens(1, 2)], classes=4, order=4)
+    assert result == pytest.approx([-math.log(2 / 4 / (2 + 2))] * 4)
+    # After 0 came 1: used by every order from 2 on, though no more than one token went before.
+    result = measure.ngram_nll([tokens(0, 1)], [tokens(0, 1)], classes=4, order=4)
+    one = (1 + 1 / 4) / 2
+    assert result == pytest.approx([-math.log(one)] + [-math.log((1 + one) / 2)] * 3)
+    # 0 after 2, 1 was heard, and training ends on 2: the held-out song does not go on from there.
+    result = measure.ngram_nll([tokens(2, 1, 0, 2)], [tokens(1, 0)], classes=3, order=3)
+    assert result[2] == result[1]
+
+
+def test_ngram_nll_where_nothing_was_learned_is_that_of_even_chances():
+    assert measure.ngram_nll([tokens(3)], [tokens(0, 1, 2)], classes=5, order=3) == pytest.approx([math.log(5)] * 3)
+
+
+def test_ngram_nll_of_unseen_tokens_is_finite_and_alike():
+    training = [tokens(*[0, 1] * 500)]
+    unseen = [measure.ngram_nll(training, [tokens(0, 1, 0, token)], classes=9, order=6) for token in (2, 8)]
+    assert np.isfinite(unseen).all()
+    assert unseen[0] == unseen[1]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_ngram_probabilities_sum_to_one(order):
+    rng = np.random.default_rng(5)
+    training = [rng.integers(0, 5, 40) for _ in range(3)]
+
+    def nats(song):
+        return measure.ngram_nll(training, [song], classes=6, order=order)[-1] * (len(song) - 1)
+
+    for before in (tokens(0, 1, 2, 3), tokens(4, 4, 5, 1), *(song[:4] for song in training)):
+        chances = [math.exp(nats(before) - nats(np.append(before, token))) for token in range(6)]
+        assert sum(chances) == pytest.approx(1) and min(chances) > 0
+
+
+def test_ngrams_long_enough_foresee_a_sequence_that_repeats():
+    song = np.tile(tokens(0, 0, 0, 1), 500)  # two zeros leave open what comes; three do not
+    result = measure.ngram_nll([song], [song], classes=2, order=4)
+    assert result[0] == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25), abs=0.01)
+    assert result[2] == pytest.approx(0.5 * math.log(2), abs=0.01)
+    assert result[3] < 0.01
+
+
+token_songs = st.lists(st.lists(st.integers(0, 2), max_size=9), min_size=1, max_size=4)
+
+
+@unhurried
+@given(token_songs, token_songs, st.integers(1, 4))
+def test_ngram_nll_is_what_searching_for_each_history_finds(training, held_out, order):
+    assume(any(training) and any(len(song) > 1 for song in held_out))
+
+    def chance(token, history):
+        p = 1 / 3
+        for n in range(len(history) + 1):
+            same = history[len(history) - n :]
+            after = [song[i] for song in training for i in range(max(1, n), len(song)) if song[i - n : i] == same]
+            if after:
+                different = len(set(after))
+                p = (after.count(token) + different * p) / (len(after) + different)
+        return p
+
+    expected = [
+        -np.mean([math.log(chance(song[i], song[max(0, i - n) : i])) for song in held_out for i in range(1, len(song))])
+        for n in range(order)
+    ]
+    arrays = [[np.array(song, "int32") for song in part] for part in (training, held_out)]
+    assert measure.ngram_nll(*arrays, classes=3, order=order) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "order", "message"),
+    [
+        ([tokens(0, 1)], [tokens(0, 1)], 0, "order is 0"),
+        ([], [tokens(0, 1)], 1, "needs training songs"),
+        ([tokens()], [tokens(0, 1)], 1, "needs training songs"),
+        ([tokens(0, 1)], [], 1, "held-out song of 2"),
+        ([tokens(0, 1)], [tokens(0), tokens(1)], 1, "held-out song of 2"),
+        ([tokens(0, 4)], [tokens(0, 1)], 1, "0 to 4, but must be 0 to 3"),
+        ([tokens(0, 1)], [tokens(0, -1)], 1, "-1 to 1, but must be 0 to 3"),
+    ],
+)
+def test_ngram_nll_refuses_what_it_cannot_count(training, held_out, order, message):
+    with pytest.raises(ValueError, match=message):
+        measure.ngram_nll(training, held_out, 4, order)
