@@ -80,6 +80,11 @@ class Adversarial:
             if not network.trainable_variables:
                 problem = f"The {name} has no trainable weights"
                 raise ValueError(f"{problem}: leave trainable at True, each step moves its own network only.")
+        if not (0 <= label_noise < 0.5 and mean_weight >= 0 and feature_weight >= 0):
+            raise ValueError(
+                f"label_noise is {label_noise}, mean_weight {mean_weight} and feature_weight {feature_weight}: the "
+                "noise must lie from 0 up to 0.5, the weights be 0 or above."
+            )
         if feature_weight and len(discriminator.outputs) < 2:
             raise ValueError(
                 "feature_weight needs a discriminator that returns [logit, features]: this has one output."

@@ -178,6 +178,8 @@ def state_after(tokens: np.ndarray) -> int:
     """The state of the grammar after a sequence from BOS on. Raises ValueError where the sequence is ill-formed."""
     state = STATES.index("start")
     for place, token in enumerate(np.asarray(tokens).tolist()):
+        if not 0 <= token < len(vocabulary()):
+            raise ValueError(f"{token} at place {place} is no token: the vocabulary has 0 to {len(vocabulary()) - 1}.")
         before, state = state, int(grammar()[state, token])
         if state < 0:
             raise ValueError(
@@ -207,7 +209,10 @@ def save_vocabulary(path: str | Path) -> None:
 
 def check_vocabulary(path: str | Path, outputs: int) -> None:
     """Raises ValueError unless the saved vocabulary is that of this encoding and fits a model's number of outputs."""
-    saved = json.loads(Path(path).read_text())
+    try:
+        saved = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no saved vocabulary ({error}): save it beside the model again.") from error
     if len(saved) != outputs:
         raise ValueError(
             f"The vocabulary in {path} has {len(saved)} tokens and the model {outputs} outputs: "

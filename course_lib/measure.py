@@ -199,6 +199,15 @@ def compare(generated: Sequence[dict[str, float]], real: Sequence[dict[str, floa
     return rows
 
 
+def mean_overlap(rows: Sequence[dict[str, Any]]) -> float:
+    """Mean "overlap" of the rows of `compare`, over the measures that real music has.
+
+    A measure that the generated pieces lack, as silent ones do, counts 0. nan where real music has none.
+    """
+    shared = [np.nan_to_num(row["overlap"]) for row in rows if not math.isnan(row["real"])]
+    return float(np.mean(shared)) if shared else nan
+
+
 def changes(roll: Roll) -> list[bytes]:
     """The steps of a roll `(time, …)`, each as one word for `novelty`, repeats of the step before left out."""
     packed = np.packbits(roll.reshape(len(roll), math.prod(roll.shape[1:])), axis=1)

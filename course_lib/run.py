@@ -17,7 +17,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -355,8 +355,19 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
         if cell.cell_type == "code":
-            cell.outputs = [_without_sound(output) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = _joined(_without_sound(output) for output in cell.outputs if output.get("name") != "stderr")
     return notebook
+
+
+def _joined(outputs: Iterable[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Lines that were printed one after another as one output: a line an epoch takes a third of the space."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _without_sound(output: nbformat.NotebookNode) -> nbformat.NotebookNode:

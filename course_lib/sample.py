@@ -257,19 +257,24 @@ def generate(
     ``grammar`` ``(states, classes)``, as from :func:`course_lib.events.grammar`, keeps every row well-formed: the
     state after each class, -1 where it may not come; prompts begin in state 0. ``rule`` is passed to
     :func:`probabilities` (temperature, top_k, top_p). Says so where a prompt is longer than the stepper's memory.
-    ValueError: an empty prompt, or one that breaks the grammar.
+    ValueError: an empty prompt, one that breaks the grammar, or a grammar of another vocabulary.
     """
     if prompts.ndim != 2 or prompts.shape[1] == 0:
         raise ValueError(f"prompts has shape {prompts.shape}: give (batch, notes) with at least one note each.")
-    if 0 < stepper.memory < prompts.shape[1]:
+    if 0 < stepper.memory < prompts.shape[1] - 1:
         print(
             f"The prompt has {prompts.shape[1]} tokens and the memory holds {stepper.memory}: what comes next is made "
-            f"from the last {stepper.memory}, and from earlier ones only as far as these were heard with them."
+            f"from the last {stepper.memory + 1}, and from earlier ones only as far as these were heard with them."
         )
     states = None if grammar is None else _states_after(grammar, prompts)
     stepper.reset()
     for column in prompts.T:
         logits = stepper.step(column)
+    if grammar is not None and grammar.shape[1] != logits.shape[1]:
+        raise ValueError(
+            f"The grammar is of {grammar.shape[1]} classes and the model has {logits.shape[1]} outputs: give the "
+            "grammar of the vocabulary that the model was trained with."
+        )
     result = np.empty((len(prompts), length), "int32")
     for position in range(length):
         if grammar is not None:
@@ -284,6 +289,11 @@ def generate(
 
 def _states_after(grammar: np.ndarray, prompts: np.ndarray) -> np.ndarray:
     """The state of the grammar after each prompt, integers ``(batch,)``."""
+    if prompts.min() < 0 or prompts.max() >= grammar.shape[1]:
+        raise ValueError(
+            f"A prompt has tokens from {prompts.min()} to {prompts.max()}, and the grammar knows 0 to "
+            f"{grammar.shape[1] - 1}: give tokens of its vocabulary."
+        )
     states = np.zeros(len(prompts), int)
     for place, column in enumerate(prompts.T):
         states = grammar[states, column]

@@ -152,8 +152,8 @@ class Rows(keras.utils.PyDataset):
         self.weight = self.targets.size / (self.targets >= 0).sum()
 
     def content(self) -> list:
-        """What decides how training on it goes."""
-        return [self.tokens, self.targets, self.begins]
+        """What decides how training on it goes: all songs, and how the first of them are laid out and varied."""
+        return [*self.songs, self.tokens, self.targets, self.begins]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -214,7 +214,8 @@ def fit(
         print(f"COURSE_SMOKE=1: training is cut to 2 batches of {size}, and means nothing.")
     loss = re.sub(" at 0x[0-9a-f]+", "", getattr(model.loss, "__name__", str(model.loss)))  # no place in memory
     layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
-    key = fingerprint([*layers, model.optimizer], *_content(data), batch_size, seed, loss, keep_best)
+    shapes = str([tuple(weight.shape) for weight in model.weights])  # a memory's length is in no configuration
+    key = fingerprint([*layers, model.optimizer], *_content(data), batch_size, seed, loss, shapes, keep_best)
     history = _restore(model, folder, key)
     done = len(history.get("loss", []))
     if done:

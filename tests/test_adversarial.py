@@ -402,3 +402,11 @@ def test_all_of_this_on_jax():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, env=os.environ | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.parametrize(
+    "remedy", [{"label_noise": 0.5}, {"label_noise": -0.1}, {"mean_weight": -1}, {"feature_weight": -1}]
+)
+def test_remedies_out_of_range_are_refused(remedy):
+    with pytest.raises(ValueError, match="the noise must lie from 0 up to 0.5"):
+        players(generator(), dense(), **remedy)

@@ -302,3 +302,17 @@ def test_vocabulary_is_the_one_that_models_were_saved_with():
     }  # fmt: skip
     assert names(range(4)) == ["PAD", "BOS", "EOS", "Pitch_0"]
     assert names(range(387, 392)) == ["Program_0", "Program_32", "Program_48", "Program_24", "Program_-1"]
+
+
+@pytest.mark.parametrize("token", [-1, len(events.vocabulary())])
+def test_numbers_that_are_no_token_are_refused(token):
+    with pytest.raises(ValueError, match=f"{token} at place 1 is no token"):
+        events.state_after([events.tokenizer()["BOS_None"], token])
+
+
+def test_a_missing_or_broken_vocabulary_is_told(tmp_path):
+    with pytest.raises(ValueError, match="no saved vocabulary"):
+        events.check_vocabulary(tmp_path / "none.json", 392)
+    (tmp_path / "broken.json").write_text("[1,")
+    with pytest.raises(ValueError, match="no saved vocabulary"):
+        events.check_vocabulary(tmp_path / "broken.json", 392)

@@ -416,10 +416,23 @@ def test_an_ill_formed_prompt_is_refused(model):
 
 def test_a_prompt_longer_than_memory_is_announced(model, capsys):
     stepper = sample.Stepper(model, memory=4)
-    sample.generate(stepper, some_tokens(1, 4), 2, np.random.default_rng(0))
+    sample.generate(stepper, some_tokens(1, 5), 2, np.random.default_rng(0))  # the last sees itself and 4 before
     assert capsys.readouterr().out == ""
-    sample.generate(stepper, some_tokens(1, 5), 2, np.random.default_rng(0))
-    assert capsys.readouterr().out.startswith("The prompt has 5 tokens and the memory holds 4: ")
+    sample.generate(stepper, some_tokens(1, 6), 2, np.random.default_rng(0))
+    assert capsys.readouterr().out.startswith("The prompt has 6 tokens and the memory holds 4: ")
+
+
+def test_a_grammar_of_another_vocabulary_is_refused(model):
+    stepper = sample.Stepper(model, memory=4)
+    prompt = some_tokens(1, 3)
+    classes = model.outputs[0].shape[-1]
+    with pytest.raises(ValueError, match=f"grammar is of {classes + 1} classes and the model has {classes} outputs"):
+        sample.generate(stepper, prompt, 2, np.random.default_rng(0), grammar=np.zeros((1, classes + 1), int))
+    for wrong in (-1, classes):
+        with pytest.raises(ValueError, match=f"the grammar knows 0 to {classes - 1}"):
+            sample.generate(
+                stepper, prompt * 0 + wrong, 2, np.random.default_rng(0), grammar=np.zeros((1, classes), int)
+            )
 
 
 def test_top_p_keeps_the_likeliest_where_probabilities_tie():

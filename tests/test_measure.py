@@ -712,3 +712,19 @@ def test_ngram_nll_is_what_searching_for_each_history_finds(training, held_out, 
 def test_ngram_nll_refuses_what_it_cannot_count(training, held_out, order, message):
     with pytest.raises(ValueError, match=message):
         measure.ngram_nll(training, held_out, 4, order)
+
+
+def test_mean_overlap_counts_what_is_missing_as_nothing():
+    row = {"measure": "x", "generated": 1.0, "real": 1.0, "overlap": 0.6}
+    missing = row | {"generated": math.nan, "overlap": math.nan}
+    unknown = row | {"real": math.nan, "overlap": math.nan}
+    assert measure.mean_overlap([row, missing]) == pytest.approx(0.3)
+    assert measure.mean_overlap([row, unknown]) == pytest.approx(0.6)
+    assert math.isnan(measure.mean_overlap([unknown]))
+
+
+def test_mean_overlap_of_silence_is_low():
+    real = [measure.measures(np.eye(32, 128, 60 + i, dtype=bool), 4) for i in range(5)]
+    silence = [measure.measures(np.zeros((32, 128), bool), 4) for _ in range(5)]
+    assert measure.mean_overlap(measure.compare(silence, real)) < 0.2
+    assert measure.mean_overlap(measure.compare(real, real)) > 0.8
