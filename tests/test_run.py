@@ -359,3 +359,15 @@ def test_the_committed_copies_are_replaced_all_or_none(notebooks, capsys):
     assert cells[1].outputs[0].text == "42\n"
     assert len(cells[2].outputs) == 1 and "<audio" not in str(cells[2].outputs)
     assert not list(notebooks.glob("*.partial"))
+
+
+def test_what_was_printed_line_by_line_is_committed_as_one_output():
+    def printed(text):
+        return nbformat.v4.new_output("stream", name="stdout", text=text)
+
+    cell = nbformat.v4.new_code_cell("train()")
+    shown = nbformat.v4.new_output("display_data", {"text/plain": "a table"})
+    cell.outputs = [printed("epoch 1\n"), printed("epoch 2\n"), shown, printed("done\n")]
+    cleaned = run.clean(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert [output.get("text") for output in cleaned] == ["epoch 1\nepoch 2\n", None, "done\n"]
+    assert cleaned[1].data == {"text/plain": "a table"}
