@@ -206,6 +206,11 @@ class Bands:
         windows = self.windows(length, length)
         return self.cut(windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)], length)
 
+    def comparable_length(self, length: int, block: int, songs: int = 5) -> int:
+        """``length`` steps, or fewer whole blocks where fewer than ``songs`` songs are so long; a block at least."""
+        reached = int(np.sort(self.places[:, 2])[-songs:][0])
+        return min(length, max(block, reached // block * block))
+
     def cut(self, windows: np.ndarray, length: int) -> np.ndarray:
         """The music of windows: bool ``(windows, length, 128, 5)``."""
         return _unpacked(np.stack([self.shards[shard][step : step + length] for shard, step in windows]))

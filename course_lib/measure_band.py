@@ -205,7 +205,7 @@ def style_distance(roll: Roll, style: Roll, steps_per_beat: int, beats_per_bar: 
 
     Half the distance (total variation) of what pitch classes the pitched instruments play, weighted by how long they
     sound, and half that of where in the bar which of the five instruments begins notes. Both are band rolls; their
-    lengths may differ. A silent piece has nothing in common with any style.
+    lengths may differ. A silent piece has nothing in common with one that sounds.
     """
     for each in (roll, style):
         _check(each)
