@@ -151,7 +151,7 @@ class Adversarial:
 
 
 class Trained(NamedTuple):
-    """The losses of both networks at each step, float64 ``(steps,)``, and music along the way.
+    """The losses of both networks and the seconds of each step, float64 ``(steps,)``, and music along the way.
 
     ``samples`` ``(checkpoints, pieces, …)`` holds what the generator made of the same noise after ``marks``
     steps, its normalisation working as it does after training.
@@ -159,6 +159,7 @@ class Trained(NamedTuple):
 
     discriminator_loss: np.ndarray
     generator_loss: np.ndarray
+    seconds: np.ndarray
     marks: np.ndarray
     samples: np.ndarray
 
@@ -195,24 +196,26 @@ def fit(
         print(f"continuing after step {len(losses)} of {steps}, saved in {folder.name}/")
     started = time.perf_counter()
     for step in range(len(losses), steps):
+        began = time.perf_counter()
         rng = np.random.default_rng([seed, step])
         batch = real[rng.integers(len(real), size=batch_size)].astype("float32")
         fresh = rng.normal(size=(2, batch_size, *noise.shape[1:])).astype("float32")
         labels = _noisy_labels(rng, players.label_noise, batch_size) if players.label_noise else []
         of_discriminator = players.discriminator_step(batch, fresh[0], labels)
-        losses.append((of_discriminator, players.generator_step(fresh[1], batch)))
-        if not all(map(math.isfinite, losses[-1])):
+        both = of_discriminator, players.generator_step(fresh[1], batch)
+        if not all(map(math.isfinite, both)):
             raise FloatingPointError(
                 "The loss of discriminator and generator became {} and {} in step {}: try lower learning "
-                "rates, or clip the gradients (clipnorm=1 in the optimizers).".format(*losses[-1], step + 1)
+                "rates, or clip the gradients (clipnorm=1 in the optimizers).".format(*both, step + 1)
             )
+        losses.append((*both, time.perf_counter() - began))
         if step + 1 in marks:
             samples.append(players.generator.predict_on_batch(noise))
             _save(players, folder, key, losses, samples)
-            shown = "discriminator {:.3f}  generator {:.3f}".format(*losses[-1])
+            shown = "discriminator {:.3f}  generator {:.3f}".format(*both)
             print(f"step {step + 1}/{steps}  {shown}  {time.perf_counter() - started:.0f} s", flush=True)
-    discriminator, generator = np.array(losses).T
-    return Trained(discriminator, generator, marks, np.array(samples))
+    discriminator, generator, seconds = np.array(losses).T
+    return Trained(discriminator, generator, seconds, marks, np.array(samples))
 
 
 def _noisy_labels(rng: np.random.Generator, most: float, count: int) -> list[np.ndarray]:

@@ -31,6 +31,8 @@ import symusic
 from course_lib import PROFILES, listen, sources
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where there is one
+KINDS = ("piano", "band")  # of systems
+LISTEN = "only listeners can judge it: notebook 12 or make listen collects their ratings"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Run:
         self._clock = time.monotonic()
         self._music: dict[str, Any] = {}
         self._claims: dict[str, Any] = {}
+        self._systems: dict[str, Any] = {}
         self._result: dict[str, Any] = {
             "notebook": notebook,
             "status": "complete",
@@ -120,6 +123,42 @@ class Run:
         self._music[name] = {"name": name, **files, "caption": caption, "real": real, "seconds": seconds}
         return self.folder / name
 
+    def trained_on(self, songs: Sequence[str]) -> None:
+        """Record the names of the training songs, so that runs can be compared on music that none has seen."""
+        self._result["training_songs"] = sorted(set(songs))
+
+    def system(
+        self,
+        name: str,
+        scores: Sequence[symusic.Score],
+        kind: str = "piano",
+        real: bool = False,
+        parameters: int | None = None,
+        training_seconds: float | None = None,
+        generation_seconds: float | None = None,
+        novelty: Mapping[str, float] | None = None,
+    ) -> None:
+        """Save pieces of a system as MIDI in ``pieces/``, for the comparison of systems and the listening test.
+
+        ``name``: as people are to read it; ``kind``: "piano" or "band"; ``real``: held-out music;
+        ``parameters``: of all its networks; ``generation_seconds``: for all ``scores`` together;
+        ``novelty``: from ``measure.novelty``. Pieces without a pitched note are counted only. ValueError: another
+        kind, or no pieces.
+        """
+        if kind not in KINDS or not scores:
+            raise ValueError(f"System {name!r} has {len(scores)} pieces of kind {kind!r}: give some, of {KINDS}.")
+        sounding = [score for score in scores if any(track.notes and not track.is_drum for track in score.tracks)]
+        stem = re.sub(r"\W+", "_", name.lower()).strip("_")
+        files = [f"pieces/{stem}_{number:02}.mid" for number in range(1, len(sounding) + 1)]
+        (self.folder / "pieces").mkdir(exist_ok=True)
+        for file, score in zip(files, sounding, strict=True):
+            (self.folder / file).write_bytes(score.dumps_midi())
+        record = {"name": name, "kind": kind, "real": real, "parameters": parameters}
+        record |= {"pieces": files, "silent": len(scores) - len(sounding)}
+        record["beats"] = sum(score.end() / score.ticks_per_quarter for score in scores)
+        record |= {"training_seconds": training_seconds, "generation_seconds": generation_seconds}
+        self._systems[name] = _plain(record | {"novelty": novelty}, name)
+
     def claim(self, id: str, value: float, detail: Any = None) -> None:
         """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.
 
@@ -139,7 +178,8 @@ class Run:
         """Write ``result.json`` in one step and return its path; ValueError if the disk refuses it."""
         result = self._result | _provenance()
         result["seconds"] = round(time.monotonic() - self._clock, 3)
-        result |= {"music": list(self._music.values()), "claims": list(self._claims.values())}
+        recorded = {"music": self._music, "systems": self._systems, "claims": self._claims}
+        result |= {key: list(entries.values()) for key, entries in recorded.items()}
         path = self.folder / "result.json"
         temporary = path.with_suffix(".json.tmp")
         try:
@@ -235,12 +275,9 @@ def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ``measured`` is the mean over ``runs`` values, ``low`` and ``high`` its 95 % interval (None where there is
     none), ``links`` the folders of the runs.
     """
-    latest: dict[str, Mapping[str, Any]] = {}
-    for run in sorted(results, key=lambda run: run["started"]):
-        latest[json.dumps([run[key] for key in ("notebook", "parameters", "data_fingerprint")])] = run
-    rows = []
+    rows, counted = [], latest(results)
     for claim in claims().values():
-        found = [(run, c["value"]) for run in latest.values() for c in run["claims"] if c["id"] == claim.id]
+        found = [(run, c["value"]) for run in counted for c in run["claims"] if c["id"] == claim.id]
         profiles = {run["parameters"]["profile"] for run, _ in found}
         profile = "paper" if "paper" in profiles else "quick"
         found = [(run, value) for run, value in found if run["parameters"]["profile"] == profile]
@@ -249,10 +286,20 @@ def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         fields = ("id", "paper", "notebook", "claim", "published", "measure", "rule", "why")
         row = {field: getattr(claim, field) for field in fields}
         row |= {"measured": judged.mean, "low": judged.low, "high": judged.high, "runs": len(runs)}
-        row |= {"verdict": judged.verdict, "reason": "; ".join(filter(None, [judged.reason, _mixed(runs)]))}
+        unheard = claim.listeners and judged.verdict in ("not run", "needs listeners")
+        reasons = [judged.reason, LISTEN if unheard else "", _mixed(runs)]
+        row |= {"verdict": judged.verdict, "reason": "; ".join(filter(None, reasons))}
         row |= {"profile": profile if runs else "", "device": ", ".join(sorted({r["device"] for r in runs}))}
         rows.append(row | {"links": [run["folder"] for run in runs]})
     return rows
+
+
+def latest(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of runs alike in notebook, parameters and data the latest, oldest first."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for run in sorted(results, key=lambda run: run["started"]):
+        found[json.dumps([run[key] for key in ("notebook", "parameters", "data_fingerprint")])] = run
+    return list(found.values())
 
 
 def _mixed(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -333,3 +380,18 @@ def _output(*command: str) -> str | None:
     with suppress(OSError, subprocess.CalledProcessError):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return None
+
+
+def different_data(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A clause for each notebook and profile whose runs saw different data: which, where, and the fingerprints."""
+    seen: dict[tuple[str, str], dict[str, str]] = {}
+    for run in results:
+        if run["data_fingerprint"]:  # some notebooks read no data
+            kinds = seen.setdefault((run["notebook"], run["parameters"]["profile"]), {})
+            kinds.setdefault(run["data_fingerprint"], run["folder"])
+    return [
+        f"runs of {notebook} in the {profile} profile saw different data, "
+        + " and ".join(f"{folder} (fingerprint {fingerprint})" for fingerprint, folder in kinds.items())
+        for (notebook, profile), kinds in seen.items()
+        if len(kinds) > 1
+    ]
