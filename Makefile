@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test lab notebooks report bench install corpus
+.PHONY: run test lab listen notebooks report bench install corpus
 run: corpus
 	python -m course_lib run
 
@@ -17,6 +17,10 @@ test: corpus
 
 lab: corpus
 	jupyter lab notebooks
+
+# FORM=rating (default), scales or pairs
+listen: install
+	python -m course_lib listen $(addprefix --form ,$(FORM))
 
 notebooks: corpus
 	python -m course_lib notebooks

@@ -135,7 +135,8 @@ def _rows(runs: Sequence[Mapping[str, Any]], kind: str, real: Sequence[Measured]
                 paths = [Path(run["folder"]) / file for file in system["pieces"]]
                 shown["piece"] = next((path for path in paths if path.is_file()), None)
                 pieces = [_on_grid(score, kind) for score in _scores(paths)]
-                pieces += [_on_grid(symusic.Score(480), kind)] * system["silent"]
+                if pieces or not paths:  # else silence alone would stand for a system whose files are gone
+                    pieces += [_on_grid(symusic.Score(480), kind)] * system.get("silent", 0)
                 yield _row(shown, system, [_measures(*_beginning(*piece, kind), kind) for piece in pieces], reference)
 
 

@@ -1,8 +1,12 @@
-"""One HTML page of what runs have left: the scoreboard, and each notebook's figures, players and measures."""
+"""One HTML page of what runs have left: the scoreboard, all systems compared, each notebook's figures and players.
+
+The scoreboard is also written as a CSV file beside the page, and into the README.
+"""
 
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import io
 import itertools
@@ -11,7 +15,8 @@ import os
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,17 +25,37 @@ from urllib.parse import quote
 import jinja2
 import nbformat
 
-from course_lib import UsageError, draw, results, sources
+from course_lib import UsageError, draw, listen, results, sources
 
 # What nbformat raises for a file that is no notebook.
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError)
+CLIP_SECONDS = 12  # heard of each system
+TABLE = "scoreboard.csv"  # beside the page
+COLUMNS = (
+    *("id", "paper", "claim", "published", "measured", "low", "high"),
+    *("verdict", "reason", "profile", "device", "runs", "links"),
+)
+MARKERS = ("<!-- scoreboard -->", "<!-- /scoreboard -->")  # of the part of the README that update_readme makes
 
 
-def write(roots: Sequence[Path], target: Path) -> Path:
-    """Write all runs below ``roots`` into the HTML page ``target`` and return it.
+def collect(roots: Sequence[Path], mix_data: bool = True) -> list[dict[str, Any]]:
+    """The results below ``roots`` that count, each once.
 
-    Pictures go into ``<name of the page>_files`` beside it; what a run left is linked where it lies.
-    UsageError: there is no run.
+    UsageError: ``mix_data`` is False, and runs of one notebook and profile saw different data.
+    """
+    found = {result["folder"]: result for root in roots for result in results.load_results(root)}
+    counted = list(found.values())
+    if not mix_data and (different := results.different_data(counted)):
+        problem = different[0][0].upper() + different[0][1:]
+        raise UsageError(f"{problem}: make one report of each, or add --mix-data to average over both.")
+    return counted
+
+
+def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
+    """Write all runs below ``roots`` into the HTML page ``target`` and return it; beside it goes ``scoreboard.csv``.
+
+    Pictures and the clips of the systems go into ``<name of the page>_files`` beside it; what a run left is
+    linked where it lies. UsageError: there is no run, or see ``collect``.
     """
     patterns = ("result.json", "error.txt", "*.ipynb")
     found = {path.parent for root in roots for pattern in patterns for path in root.rglob(pattern)}
@@ -38,33 +63,142 @@ def write(roots: Sequence[Path], target: Path) -> Path:
     if not folders:
         places = ", ".join(map(str, roots))
         raise UsageError(f"No run was found in {places}: give a folder that run has written.")
-    pictures = target.with_name(f"{target.stem}_files")
+    counted = collect(roots, mix_data)
+    rows = results.scoreboard(counted)
+    files = target.with_name(f"{target.stem}_files")
     target.parent.mkdir(parents=True, exist_ok=True)
-    entries = sorted((_entry(folder, pictures) for folder in folders), key=lambda entry: entry["notebook"])
-    counted = {result["folder"]: result for root in roots for result in results.load_results(root)}
+    entries = sorted((_entry(folder, files) for folder in folders), key=lambda entry: entry["notebook"])
     groups = itertools.groupby(entries, lambda entry: entry["notebook"])
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     environment.filters |= {
         "duration": duration,
         "number": number,
-        "link": lambda path: quote(Path(os.path.relpath(path, target.parent)).as_posix()),
+        "link": lambda path: _link(path, target.parent),
     }
     html = environment.get_template("report.html.j2").render(
-        rows=results.scoreboard(list(counted.values())),
+        rows=rows,
+        table=TABLE,
+        different=results.different_data(counted),
+        systems=_systems(counted, files),
         notebooks={name: list(group) for name, group in groups},
         anchors={str(entry["folder"]): f"run-{count}" for count, entry in enumerate(entries, 1)},
         made=datetime.now().astimezone(),
     )
-    temporary = target.with_suffix(".tmp")
+    _replace(target.with_name(TABLE), _csv(rows, target.parent).encode(errors="replace"))
+    _replace(target, html.encode(errors="replace"))
+    for file in (*files.glob("*.png"), *files.glob("*.ogg")):  # of an earlier report
+        if file.name not in html:
+            file.unlink()
+    return target
+
+
+def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) -> Path:
+    """Put the scoreboard of the runs below ``roots`` between the two markers of a Markdown file; return its path.
+
+    UsageError: the file has no markers, or see ``collect``.
+    """
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    before, start, rest = text.partition(MARKERS[0])
+    _, end, after = rest.partition(MARKERS[1])
+    if not end:
+        raise UsageError(f"{readme} has no lines {' and '.join(MARKERS)}: add them where the scoreboard is to stand.")
+    block = markdown(collect(roots, mix_data), readme.parent)
+    _replace(readme, f"{before}{start}\n\n{block}\n{end}{after}".encode())
+    return readme
+
+
+def markdown(counted: Sequence[Mapping[str, Any]], base: Path) -> str:
+    """The scoreboard of some results as a section of Markdown, its links relative to the folder ``base``."""
+    rows = results.scoreboard(counted)
+    made = "`python -m course_lib report results --readme`"
+    intro = f"No run has been committed to `results/` yet. {made} fills this table from there."
+    if counted:
+        verdicts = Counter(row["verdict"] for row in rows)
+        summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        intro = f"{summary}. Measured: the mean over runs and its 95 % interval. Made by {made}."
+    lines = ["## Scoreboard", "", intro]
+    if results.different_data(counted):
+        lines += ["", "Runs that saw different data are mixed; the rows concerned say so."]
+    heads = ("paper", "claim", "published", "measured", "verdict", "profile", "runs")
+    lines += ["", _markdown_row(heads), "|---" * len(heads) + "|"]
+    for row in rows:
+        reason = f" ({row['reason']})" if row["runs"] and row["reason"] else ""
+        runs = ", ".join(f"[{count}]({_link(folder, base)})" for count, folder in enumerate(row["links"], 1))
+        cells = [row["paper"], row["claim"], row["published"], _measured(row), row["verdict"] + reason]
+        lines.append(_markdown_row([*cells, row["profile"] or "–", runs or "–"]))
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    """The measured figure of a claim, with its interval if it has one."""
+    proxy = "proxy: " if row["proxy"] else ""
+    interval = "" if row["low"] is None else f" ({number(row['low'])} to {number(row['high'])})"
+    return proxy + number(row["measured"]) + interval
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], base: Path) -> str:
+    """One line a claim: figures in full, and the folders of its runs relative to ``base``, split by a semicolon."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
+    table.writeheader()
+    for row in rows:
+        links = "; ".join(Path(os.path.relpath(folder, base)).as_posix() for folder in row["links"])
+        table.writerow({**row, "links": links})
+    return text.getvalue()
+
+
+def _link(path: str | Path, base: Path) -> str:
+    return quote(Path(os.path.relpath(path, base)).as_posix())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file in one step, so that none is ever seen half-written."""
+    temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_text(html, encoding="utf-8", errors="replace")
-        os.replace(temporary, target)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    for picture in pictures.glob("*.png"):  # of an earlier report
-        if picture.name not in html:
-            picture.unlink()
-    return target
+
+
+def _systems(counted: Sequence[Mapping[str, Any]], files: Path) -> dict[str, list]:
+    """``compare.systems``, each row with its ``clip``."""
+    from course_lib import compare  # slow to import, and only a report needs it
+
+    found = compare.systems(counted)
+    for kind in results.KINDS:
+        found[kind] = [row | {"clip": _clip(row["piece"], files)} for row in found[kind]]
+    return found
+
+
+def _clip(piece: Path | None, files: Path) -> Path | None:
+    """The first seconds of a MIDI file as Ogg, under a name made from its content, so that it is made once.
+
+    None, with a warning, where the piece cannot be read or sound cannot be made.
+    """
+    if piece is None:
+        return None
+    try:
+        path = files / f"{_name(piece.read_bytes())}.ogg"
+        if path.exists():
+            return path
+        score = sources.read_midi(piece).to("second")
+        start = min((note.start for track in score.tracks for note in track.notes), default=0)
+        sound = listen.ogg(score.clip(start, start + CLIP_SECONDS, clip_end=True).shift_time(-start))
+    except (ImportError, OSError, ValueError) as error:
+        warnings.warn(f"No sound of {piece}: {error}.", stacklevel=2)
+        return None
+    files.mkdir(exist_ok=True)
+    _replace(path, sound)
+    return path
+
+
+def _name(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:20]
 
 
 def _entry(folder: Path, pictures: Path) -> dict[str, Any]:
@@ -133,7 +267,7 @@ def _figures(executed: nbformat.NotebookNode, pictures: Path) -> Iterator[dict[s
 def _picture(png: bytes, alt: str, pictures: Path) -> dict[str, Any]:
     """Keep a PNG under a name made from its content, so that the same report made again changes no file."""
     pictures.mkdir(exist_ok=True)
-    path = pictures / f"{hashlib.sha256(png).hexdigest()[:20]}.png"
+    path = pictures / f"{_name(png)}.png"
     path.write_bytes(png)
     width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])  # the PNG header
     return {"path": path, "alt": alt, "width": width, "height": height}

@@ -32,6 +32,7 @@ from course_lib import PROFILES, listen, sources
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where there is one
 KINDS = ("piano", "band")  # of systems
+FEWEST_LISTENERS = 5  # for a verdict: fewer agree by chance too often (course_lib.ratings.heard)
 LISTEN = "only listeners can judge it: notebook 12 or make listen collects their ratings"
 
 
@@ -49,6 +50,7 @@ class Claim:
     above: float = math.nan  # reproduced when the scalar is greater than this
     below: float = math.nan  # reproduced when the scalar is at most this
     listeners: bool = False
+    heard: str = ""  # what listeners' answers are made into, judged against 0
     profile: str = ""  # "paper": tested at the paper's scale only
 
     @property
@@ -159,6 +161,11 @@ class Run:
         record |= {"training_seconds": training_seconds, "generation_seconds": generation_seconds}
         self._systems[name] = _plain(record | {"novelty": novelty}, name)
 
+    @property
+    def systems(self) -> list[dict[str, Any]]:
+        """What ``system`` has recorded."""
+        return list(self._systems.values())
+
     def claim(self, id: str, value: float, detail: Any = None) -> None:
         """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.
 
@@ -173,6 +180,12 @@ class Run:
         entry = {"id": id, "value": _plain(number, id), "detail": _plain(detail, id)}
         if not self.smoke:
             self._claims[id] = entry
+
+    def heard(self, id: str, value: float, low: float, high: float, listeners: int) -> None:
+        """Record what listeners said of a claim: its ``heard`` figure and the 95 % interval over them."""
+        self.claim(id, value, {"listeners": listeners})
+        if id in self._claims:
+            self._claims[id]["heard"] = [low, high]
 
     def finish(self) -> Path:
         """Write ``result.json`` in one step and return its path; ValueError if the disk refuses it."""
@@ -268,23 +281,39 @@ def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick"
     return Verdict(outcome, mean, low, high, reason)
 
 
+def _by_listeners(entry: Mapping[str, Any]) -> Verdict:
+    """Judge a claim from what ``Run.heard`` recorded."""
+    (low, high), listeners = entry["heard"], entry["detail"]["listeners"]
+    outcome = "reproduced" if low > 0 else "not reproduced" if high <= 0 else "inconclusive"
+    reason = f"{listeners} listeners" + ": their interval spans 0" * (outcome == "inconclusive")
+    if listeners < FEWEST_LISTENERS:
+        outcome, reason = "needs listeners", f"{listeners} have rated, and a verdict needs {FEWEST_LISTENERS}"
+    return Verdict(outcome, entry["value"], low, high, reason)
+
+
 def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row for each claim, in file order, from the results of ``load_results``.
 
-    Runs at the paper's scale win over quick ones; of runs alike in all parameters and data the latest counts.
+    What listeners said wins over a proxy, the latest listening test over earlier ones. Runs at the paper's scale
+    win over quick ones; of runs alike in all parameters and data the latest counts.
     ``measured`` is the mean over ``runs`` values, ``low`` and ``high`` its 95 % interval (None where there is
     none), ``links`` the folders of the runs.
     """
     rows, counted = [], latest(results)
     for claim in claims().values():
-        found = [(run, c["value"]) for run in counted for c in run["claims"] if c["id"] == claim.id]
+        entries = [(run, entry) for run in counted for entry in run["claims"] if entry["id"] == claim.id]
+        heard = [(run, entry) for run, entry in entries if "heard" in entry][-1:]
+        found = [(run, entry["value"]) for run, entry in heard or entries]
         profiles = {run["parameters"]["profile"] for run, _ in found}
         profile = "paper" if "paper" in profiles else "quick"
         found = [(run, value) for run, value in found if run["parameters"]["profile"] == profile]
         runs = [run for run, _ in found]
-        judged = verdict(claim, [value for _, value in found], profile)
+        judged = _by_listeners(heard[0][1]) if heard else verdict(claim, [value for _, value in found], profile)
         fields = ("id", "paper", "notebook", "claim", "published", "measure", "rule", "why")
         row = {field: getattr(claim, field) for field in fields}
+        row["proxy"] = claim.listeners and not heard
+        if heard:
+            row |= {"measure": claim.heard, "rule": "above 0"}
         row |= {"measured": judged.mean, "low": judged.low, "high": judged.high, "runs": len(runs)}
         unheard = claim.listeners and judged.verdict in ("not run", "needs listeners")
         reasons = [judged.reason, LISTEN if unheard else "", _mixed(runs)]
@@ -298,7 +327,9 @@ def latest(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Of runs alike in notebook, parameters and data the latest, oldest first."""
     found: dict[str, Mapping[str, Any]] = {}
     for run in sorted(results, key=lambda run: run["started"]):
-        found[json.dumps([run[key] for key in ("notebook", "parameters", "data_fingerprint")])] = run
+        key = json.dumps([run[name] for name in ("notebook", "parameters", "data_fingerprint")])
+        found.pop(key, None)  # so that the later run also has the later place
+        found[key] = run
     return list(found.values())
 
 
@@ -383,15 +414,16 @@ def _output(*command: str) -> str | None:
 
 
 def different_data(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A clause for each notebook and profile whose runs saw different data: which, where, and the fingerprints."""
-    seen: dict[tuple[str, str], dict[str, str]] = {}
+    """A clause for each set of runs alike in all but seed and data that saw different data: which, and where."""
+    seen: dict[str, dict[str, str]] = {}
     for run in results:
         if run["data_fingerprint"]:  # some notebooks read no data
-            kinds = seen.setdefault((run["notebook"], run["parameters"]["profile"]), {})
+            alike = {key: value for key, value in run["parameters"].items() if key not in ("seed", "data")}
+            kinds = seen.setdefault(json.dumps([run["notebook"], alike], sort_keys=True), {})
             kinds.setdefault(run["data_fingerprint"], run["folder"])
     return [
-        f"runs of {notebook} in the {profile} profile saw different data, "
+        f"runs of {json.loads(alike)[0]} in the {json.loads(alike)[1]['profile']} profile saw different data, "
         + " and ".join(f"{folder} (fingerprint {fingerprint})" for fingerprint, folder in kinds.items())
-        for (notebook, profile), kinds in seen.items()
+        for alike, kinds in seen.items()
         if len(kinds) > 1
     ]

@@ -1,6 +1,6 @@
 """The command line: run the notebooks headless, make the report, check the machine.
 
-``python -m course_lib run | report | notebooks | doctor``. papermill executes the notebooks.
+``python -m course_lib run | report | listen | notebooks | doctor``. papermill executes the notebooks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
-from course_lib import PROFILES, UsageError, doctor, report, results, sources
+from course_lib import PROFILES, UsageError, doctor, listening_page, listening_test, report, results, sources
 
 READERS = ("12", "13")  # notebooks that read what the others left, so that they are never done for good
 
@@ -166,7 +166,7 @@ def _check_writable(folder: Path, what: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Execute the notebooks one at a time, write the report and return the exit status."""
-    runs = (results.ROOT if (results.ROOT / "pyproject.toml").exists() else Path.cwd()) / "runs"
+    runs = _runs_folder()
     out = Path(args.out).resolve() if args.out else runs / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     jobs = plan(args, out)
     again = shlex.join(["python", "-m", "course_lib", *args.argv, *([] if args.out else ["--out", str(out)])])
@@ -188,6 +188,10 @@ def run(args: argparse.Namespace) -> int:
         failed = [f"{len(failed)} of {len(jobs)} failed:", *failed, f"To try again: {again}"]
         print(*failed, sep="\n", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _runs_folder() -> Path:
+    return (results.ROOT if (results.ROOT / "pyproject.toml").exists() else Path.cwd()) / "runs"
 
 
 def _execute_all(jobs: Sequence[Job]) -> list[str]:
@@ -316,16 +320,39 @@ def _point_latest(out: Path) -> None:
 
 
 def merge(args: argparse.Namespace) -> int:
-    """Merge run folders into one page."""
+    """Merge run folders into one page and one table, or into the scoreboard of the README."""
     roots = [Path(folder).resolve() for folder in args.runs]
-    for root in roots:
-        if not root.is_dir():
-            raise UsageError(f"Run folder '{root}' does not exist.")
+    _check_folders(roots)
+    if args.readme:
+        print(f"Scoreboard  {report.update_readme(Path(args.readme).resolve(), roots, args.mix_data)}")
+        return 0
     target = Path(args.out or os.path.commonpath(roots)).resolve()
     target = target / "index.html" if target.is_dir() else target
     _check_writable(target.parent, "The folder")
-    print(f"Report      {report.write(roots, target)}")
+    print(f"Report      {report.write(roots, target, args.mix_data)}")
+    print(f"Table       {target.with_name(report.TABLE)}")
     return 0
+
+
+def _check_folders(roots: Sequence[Path]) -> None:
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"Run folder '{root}' does not exist: give a folder that run has written.")
+
+
+def offer(args: argparse.Namespace) -> int:
+    """Build a listening test, or go on with one that is there, and offer it to a class as a web page."""
+    target = Path(args.out or _runs_folder() / "listening" / args.form).resolve()
+    if (target / "test.json").exists():
+        given = len(listening_test.answers(target))
+        print(f"Going on with the test in {target} ({given} answers so far); another --out makes a new one.")
+    else:
+        roots = [Path(folder).resolve() for folder in args.runs] or [(_runs_folder() / "latest").resolve()]
+        _check_folders(roots)
+        found = [result for root in roots for result in results.load_results(root)]
+        _check_writable(target, "--out")
+        listening_test.build(found, target, args.form, args.systems, args.clips, args.seconds, args.seed)
+    return listening_page.serve(target, args.port, args.ip)
 
 
 # ---------------------------------------------------------------- the committed copies
@@ -394,7 +421,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``python -m course_lib``; returns 0, 1 (something failed), 2 (asked wrongly) or 130 (Ctrl-C)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="run|report|notebooks|doctor")
+    commands = parser.add_subparsers(required=True, metavar="run|report|listen|notebooks|doctor")
     order = "%(prog)s [NOTEBOOK ...] [option ...]"  # else -p and --seed take the notebooks for values
     command = commands.add_parser("run", usage=order, help="execute notebooks and write the report")
     command.set_defaults(action=run, argv=argv)
@@ -411,6 +438,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.set_defaults(action=merge)
     command.add_argument("runs", nargs="+", metavar="RUNS", help="folders that run has written")
     command.add_argument("--out", help="the page (default: index.html in the folder that holds all RUNS)")
+    command.add_argument("--mix-data", action="store_true", help="average over runs that saw different data, too")
+    command.add_argument(
+        "--readme", nargs="?", const=str(results.ROOT / "README.md"), metavar="FILE",
+        help="write no page, but the scoreboard into FILE (default: README.md of the checkout)",
+    )  # fmt: skip
+    command = commands.add_parser("listen", help="offer a blind listening test to a class, as a web page")
+    command.set_defaults(action=offer)
+    command.add_argument("runs", nargs="*", metavar="RUNS", help="folders to take clips from (default: runs/latest)")
+    command.add_argument("--form", default="rating", help=f"{', '.join(listening_test.FORMS)} (default: rating)")
+    command.add_argument("--systems", nargs="+", metavar="NAME", help="such as '2D CNN' (default: all)")
+    command.add_argument("--clips", type=int, default=1, help="of each system (default: 1)")
+    command.add_argument("--seconds", type=float, default=10, help="of each clip (default: 10)")
+    command.add_argument("--seed", type=int, default=0, help="of the choice of pieces (default: 0)")
+    command.add_argument("--out", help="folder of the test and its answers (default: runs/listening/<form>)")
+    command.add_argument("--port", type=int, default=8866, help="of the web page (default: 8866)")
+    command.add_argument("--ip", default="0.0.0.0", help="0.0.0.0 (default): the whole network; 127.0.0.1: here only")
     command = commands.add_parser("notebooks", help="execute and clean the committed notebooks")
     command.set_defaults(action=refresh)
     command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import symusic
 
-from course_lib import results
+from course_lib import report, results, run
 
 IDS = {
     "morris-leou": "ml-loss ml-texture ml-all-worse ml-skip ml-cnn-rnn ml-jsb",
@@ -22,6 +22,9 @@ IDS = {
     "tk-vae-noise tk-vae-vary tk-style tk-gan-collapse tk-gan-poor tk-txl-good tk-txl-memory",
     "mischler": "mi-lstm-flat mi-lstm-simple mi-gan-passable mi-gan-losses mi-gan-learns mi-gan-drums",
 }
+
+
+CLAIMS = results.claims()
 
 
 @pytest.fixture
@@ -206,6 +209,27 @@ def test_runs_that_differ_in_more_than_the_seed_are_flagged(record, tmp_path):
     assert rows(tmp_path)["va-variance"]["reason"] == "the runs averaged differ in architecture, data"
 
 
+def test_different_data_are_told_for_each_notebook_and_profile(record, tmp_path):
+    record("a", seed=0)
+    record("b", seed=1)
+    record("c", profile="paper", fingerprint="other")
+    record("d", seed=2, fingerprint="")
+    assert results.different_data(results.load_results(tmp_path)) == []
+    record("e", seed=3, fingerprint="third")
+    assert results.different_data(results.load_results(tmp_path)) == [
+        "runs of 02_lstm_next_note in the quick profile saw different data, "
+        f"{tmp_path / 'a'} (fingerprint f) and {tmp_path / 'e'} (fingerprint third)"
+    ]
+
+
+def test_what_only_listeners_can_judge_says_how_to_ask_them(record, tmp_path):
+    record("a", chz_rating=0.4)
+    found = rows(tmp_path)
+    assert (found["chz-rating"]["verdict"], found["chz-rating"]["reason"]) == ("needs listeners", results.LISTEN)
+    assert found["tk-txl-good"]["reason"] == f"no run has measured it; {results.LISTEN}"
+    assert found["ml-loss"]["reason"] == "no run has measured it"
+
+
 def test_a_diverged_run_shows_on_the_scoreboard(record, tmp_path):
     record("a", va_variance=math.nan)
     row = rows(tmp_path)["va-variance"]
@@ -233,6 +257,62 @@ def test_damaged_files_are_named_and_skipped(record, tmp_path):
     assert len(messages) == len(damaged)
     for name in damaged:
         assert any(f"{tmp_path / name / 'result.json'} is damaged and was skipped" in text for text in messages)
+
+
+# ---------------------------------------------------------------- the scoreboard in the README
+
+MAKE = "python -m course_lib report results --readme"
+
+
+def test_the_readme_shows_the_committed_results():
+    base = Path(results.__file__).parents[1]
+    _, _, rest = (base / "README.md").read_text(encoding="utf-8").partition(report.MARKERS[0])
+    block, end, _ = rest.partition(report.MARKERS[1])
+    expected = report.markdown(results.load_results(base / "results"), base)
+    assert end and block.strip() == expected.strip(), f"the scoreboard of README.md is old: {MAKE}"
+
+
+def test_without_results_the_readme_lists_every_claim(tmp_path):
+    text = report.markdown([], tmp_path)
+    assert "No run has been committed to `results/` yet." in text and MAKE in text
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(table) == len(results.claims()) + 1
+    assert all(line.endswith(" | – | not run | – | – |") for line in table[1:])
+
+
+def test_the_readme_block_is_replaced_and_all_else_kept(record, tmp_path, monkeypatch, capsys):
+    for seed, value in enumerate([0.21, 0.22, 0.23]):
+        record(f"results/quick/seed={seed}", seed=seed, va_variance=value, chz_rating=0.4, va_train=0.1)
+    readme = tmp_path / "README.md"
+    readme.write_text("# A | B\n<!-- scoreboard -->\nof before\n<!-- /scoreboard -->\n## End\n")
+    claim = results.Claim("va-variance", "p|q", "02", "A | b", "text", "m", "w", above=0.1)
+    monkeypatch.setattr(results, "claims", lambda: {**CLAIMS, "va-variance": claim})
+    for _ in range(2):
+        assert run.main(["report", f"{tmp_path}/results", "--readme", str(readme)]) == 0
+    assert capsys.readouterr().out == f"Scoreboard  {readme}\n" * 2
+    text = readme.read_text()
+    assert text.startswith("# A | B\n<!-- scoreboard -->\n\n## Scoreboard\n")
+    assert text.endswith(" |\n\n<!-- /scoreboard -->\n## End\n") and "of before" not in text
+    links = ", ".join(f"[{seed + 1}](results/quick/seed%3D{seed})" for seed in range(3))
+    assert f"| p\\|q | A \\| b | text | 0.22 (0.1952 to 0.2448) | reproduced | quick | {links} |" in text
+    assert f"| proxy: 0.4 (0.4 to 0.4) | needs listeners ({results.LISTEN}) | quick |" in text
+    assert "| not run (tested at the paper's scale only; the figure is of the quick profile) | quick |" in text
+    assert f"{len(CLAIMS) - 2} not run, 1 reproduced, 1 needs listeners. Measured:" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "results"]
+
+
+def test_the_readme_mixes_no_data_unless_told_to(record, tmp_path, capsys):
+    record("results/a", va_variance=0.3)
+    record("results/b", seed=1, fingerprint="other", va_variance=0.3)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- scoreboard --><!-- /scoreboard -->")
+    command = ["report", f"{tmp_path}/results", "--readme", str(readme)]
+    assert run.main(command) == 2
+    assert "--mix-data" in capsys.readouterr().err and readme.read_text() == "<!-- scoreboard --><!-- /scoreboard -->"
+    assert run.main([*command, "--mix-data"]) == 0
+    text = readme.read_text()
+    assert "Runs that saw different data are mixed" in text and "(the runs averaged differ in data)" in text
+    assert str(tmp_path) not in text
 
 
 # ---------------------------------------------------------------- one run

@@ -140,6 +140,8 @@ WRONG = {
     f"run --out {'long' * 100}": "cannot be written (File name too long)",
     "report nowhere": "does not exist",
     "report .": "No run was found in",
+    "report . --readme a_file": "a_file has no lines <!-- scoreboard --> and <!-- /scoreboard -->: add them",
+    "report . --readme nowhere.md": "nowhere.md has no lines <!-- scoreboard -->",
 }
 
 

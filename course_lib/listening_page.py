@@ -1,0 +1,230 @@
+"""The page of a listening test: for one listener in a notebook, or for a class through Voilà.
+
+``page`` shows a test that ``course_lib.listening_test`` has built, ``serve`` offers it in the network. Nobody learns
+from a page which system made a clip.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from course_lib import UsageError
+from course_lib.listening_test import CODE, SCALES, answers_of, append, items, load, new_listener, valid_listener
+
+QUESTIONS = {
+    "rating": "Listen to each short clip and rate it.",
+    "scales": "Listen to each short clip and answer five questions on it.",
+    "pairs": "Listen to both short clips of each pair and choose the better one.",
+}
+VOILA = {  # its settings
+    "Voila": {
+        "port_retries": 0,
+        "log_level": "ERROR",
+        # Voilà's template asks a foreign server for icons; without Internet the page would wait for them.
+        "tornado_settings": {
+            "headers": {
+                "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+                "connect-src 'self' ws: wss:"
+            }
+        },
+    },
+    "VoilaConfiguration": {
+        "strip_sources": True,
+        "show_tracebacks": False,
+        "file_allowlist": [],  # no browser gets a file of the folder
+        "http_header_envs": ["Cookie"],
+        "allow_template_override": "NO",
+        "allow_theme_override": "NO",
+    },
+    "MappingKernelManager": {"cull_idle_timeout": 600, "cull_interval": 60},  # seconds after a page was closed
+}
+
+
+def page(folder: str | Path, listener: str | None = None):
+    """The page of one listener, in a notebook or under Voilà; without a valid code that of a new listener.
+
+    It goes on where this listener stopped. UsageError: the folder holds no whole test.
+    """
+    return _Page(Path(folder), listener if listener and valid_listener(listener) else new_listener()).box
+
+
+class _Page:
+    """The widgets in ``box`` and what they do. No word of theirs comes from a listener or names a system."""
+
+    def __init__(self, folder: Path, listener: str) -> None:
+        import ipywidgets as widgets  # slow to import, and not needed to build or to read answers
+
+        self.folder, self.listener, self.test = folder, listener, load(folder)
+        try:
+            self.sounds = {c["id"]: (folder / "clips" / f"{c['id']}.flac").read_bytes() for c in self.test["clips"]}
+        except OSError as error:
+            raise UsageError(f"{error.filename} cannot be read ({error.strerror}): build the test again.") from error
+        self.items = items(self.test, listener)
+        self.given = answers_of(folder, listener)
+
+        self.progress = widgets.IntProgress(max=len(self.items), layout={"width": "auto"})
+        self.place, self.problem = widgets.Label(), widgets.HTML()
+        names = ("Clip A", "Clip B") if self.test["form"] == "pairs" else ("Clip",)
+        self.players = [widgets.Audio(format="flac", autoplay=False, loop=False) for _ in names]
+        heard = [part for pair in zip(map(widgets.Label, names), self.players, strict=True) for part in pair]
+        asked, self.controls = _controls(self.test["form"])
+        self.next = widgets.Button(description="Save and go on", button_style="primary")
+        self.back = widgets.Button(description="Back", tooltip="Change an earlier answer")
+        self.question = [*heard, *asked, widgets.HBox([self.next, self.back]), self.problem]
+        self.end = [widgets.HTML(f"<h2>Thank you</h2>All your answers are saved. Your code: {listener}"), self.back]
+        welcome = widgets.HTML(
+            f"<h1>Listening test</h1><p>{QUESTIONS[self.test['form']]} Trust your ears: no answer is wrong. Headphones "
+            "are best. No names are asked. Each answer is saved as you go, so that you can close this page and go on "
+            f"later; if a button does nothing, load the page again. Your code is {listener}.</p>"
+        )
+        self.top = [welcome, self.place, self.progress]
+        self.box = widgets.VBox()
+        for control in self.controls.values():
+            control.observe(lambda _: self.enable(), "value")
+        self.next.on_click(lambda _: self.save())
+        self.back.on_click(lambda _: self.show(self.number - 1))
+        self.show(next((number for number in range(len(self.items)) if number not in self.given), len(self.items)))
+
+    def show(self, number: int) -> None:
+        """Show an item, with its earlier answer if there is one, or the end."""
+        self.number, self.problem.value = number, ""
+        over = number == len(self.items)
+        if not over:
+            clips, given = self.items[number]["clips"], self.given.get(number, {})
+            for player, clip in zip(self.players, clips, strict=True):
+                player.value = self.sounds[clip]
+            for name, control in self.controls.items():
+                value = given.get(name)
+                control.value = clips.index(value) if value in clips else value
+        what = "Pair" if len(self.players) == 2 else "Clip"
+        self.place.value = "Done" if over else f"{what} {number + 1} of {len(self.items)}"
+        self.progress.value, self.back.disabled = number, number == 0
+        self.enable()
+        self.box.children = [*self.top, *(self.end if over else self.question)]
+
+    def enable(self) -> None:
+        self.next.disabled = any(control.value is None for control in self.controls.values())
+
+    def save(self) -> None:
+        """Write the answer, then go on; if it cannot be written, say so and stay."""
+        if self.next.disabled or self.number == len(self.items):  # the second half of a double click
+            return
+        item, given = self.items[self.number], {name: control.value for name, control in self.controls.items()}
+        if self.test["form"] == "pairs":
+            given = {"preferred": item["clips"][given["preferred"]]}
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        who = {"test": self.test["id"], "listener": self.listener, "item": self.number}
+        try:
+            append(self.folder, who | item | {"answer": given, "time": time})
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            self.problem.value = f"Not saved ({html.escape(reason)}): wait a moment and try again, or ask for help."
+            return
+        self.given[self.number] = given
+        self.show(self.number + 1)
+
+
+def _controls(form: str) -> tuple[list[Any], dict[str, Any]]:
+    """The question as widgets, and those that take the answer by name, nothing chosen."""
+    import ipywidgets as widgets
+
+    def choice(name: str, options: Iterable[tuple[str, int]]) -> Any:
+        options = list(options)
+        tips = [f"{name}: {label}" for label, _ in options]  # what a screen reader adds to the bare number
+        return widgets.ToggleButtons(options=options, value=None, tooltips=tips, style={"button_width": "3em"})
+
+    if form == "rating":
+        controls = {"rating": choice("Rating", [(str(n), n) for n in range(1, 11)])}
+        lines = ["<b>Your rating.</b> 1 = very bad, 10 = excellent"]
+    elif form == "scales":
+        controls = {name: choice(name, [(str(n), n) for n in range(6)]) for name in SCALES}
+        lines = [f"<b>{name}.</b> {question} 0 = not at all, 5 = very much" for name, question in SCALES.items()]
+    else:
+        controls = {"preferred": choice("Better", [("A", 0), ("B", 1)])}
+        lines = ["<b>Which of the two is better?</b>"]
+    rows = zip(map(widgets.HTML, lines), controls.values(), strict=True)
+    return [part for row in rows for part in row], controls
+
+
+def voila_page() -> None:
+    """Show the page in the kernel that Voilà has started for one visit; a cookie tells who comes back."""
+    from IPython.display import HTML, display
+
+    folder = os.environ["COURSE_LISTENING_TEST"]
+    name = f"course_listener_{load(folder)['id']}"
+    cookie = re.search(f"(?:^|; *){name}=({CODE})(?:;|$)", os.environ.get("HTTP_COOKIE", ""))
+    asked = cookie[1] if cookie else parse_qs(os.environ.get("QUERY_STRING", "")).get("listener", [""])[0]
+    listener = asked if valid_listener(asked) else new_listener()
+    value = f"{name}={listener}; max-age={30 * 24 * 3600}; path=/; SameSite=Lax"  # 30 days
+    display(HTML(f'<script>document.cookie = "{value}"</script>'), page(folder, listener))
+
+
+def serve(folder: str | Path, port: int = 8866, ip: str = "0.0.0.0") -> int:
+    """Offer the test as a web page until Ctrl-C; returns the exit status.
+
+    Every visitor gets a Python process. UsageError: there is no test in the folder, or the port is taken.
+    """
+    import nbformat  # slow to import
+
+    folder = Path(folder).resolve()
+    page(folder)  # says now, rather than in a browser, what is not whole
+    _check_free(ip, port)
+    cell = nbformat.v4.new_code_cell("from course_lib import listening_page\n\nlistening_page.voila_page()")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "title": "Listening test"})
+    addresses = " or ".join(f"http://{host}:{port}/" for host in _hosts(ip))
+    print(f"The listening test is at {addresses}")
+    print("It is up in a few seconds; anyone in the network who has the address can take part.")
+    print(f"The answers are kept in {folder / 'answers.jsonl'}. Ctrl-C stops.", flush=True)
+    command = [sys.executable, "-m", "voila", "page.ipynb", "--no-browser", f"--port={port}", f"--Voila.ip={ip}"]
+    env = os.environ | {"COURSE_LISTENING_TEST": str(folder)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive this process
+    with tempfile.TemporaryDirectory() as served, (folder / "voila.log").open("wb") as log:
+        nbformat.write(notebook, Path(served) / "page.ipynb")
+        (Path(served) / "voila.json").write_text(json.dumps(VOILA), encoding="utf-8")
+        server = subprocess.Popen(command, cwd=served, env=env, stderr=log)
+        try:
+            status = server.wait()
+            print(f"The server has stopped: {folder / 'voila.log'} may tell why.")
+            return status
+        except KeyboardInterrupt:
+            print("Stopped; the answers are kept.")
+            return 0
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _check_free(ip: str, port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            if os.name == "posix":  # as the server does: a port that was just let go is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((ip, port))
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"Port {port} of {ip} cannot be had ({error}): choose another port.") from error
+
+
+def _hosts(ip: str) -> list[str]:
+    """Names of this computer for others: its address in the local network, and its host name."""
+    if ip != "0.0.0.0":
+        return [ip]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address of examples: nothing is sent, but a route is chosen
+            return [probe.getsockname()[0], socket.gethostname()]
+        except OSError:  # no network
+            return [socket.gethostname()]

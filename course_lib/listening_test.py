@@ -1,0 +1,339 @@
+"""The blind listening test on disk: clips from runs, who hears what in which order, and the answers.
+
+``build`` makes a folder with ``test.json`` and ``clips/``, ``append`` and ``answers`` write and read
+``answers.jsonl`` beside them. ``course_lib.listening_page`` is what a listener sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import re
+import secrets
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import numpy as np
+import symusic
+
+from course_lib import UsageError, listen, sources
+
+FORMS = ("rating", "scales", "pairs")
+SCALES = {  # of morris-leou, which names them only: the explanations and the range 0 to 5 are ours
+    "Flow": "Does one moment lead on to the next?",
+    "Rhythm": "Is the rhythm convincing?",
+    "Classical": "Does it sound like classical music?",
+    "Repetitive": "Do ideas come back?",
+    "Correct": "Do the notes fit together, without wrong ones?",
+}
+TEMPO = 120  # beats a minute, of every clip: else real music could be told by it
+LOUDNESS = -23.0  # LUFS, the broadcasters' level (EBU R 128)
+PEAK = 0.9  # of full scale at most
+FADE = 0.25  # seconds at the end of a clip
+PAIRS = 15  # heard by one listener at most, and one of them twice
+CODE = "[23456789abcdefghjkmnpqrstuvwxyz]{8}"  # of a listener: no characters that look alike
+Test = dict[str, Any]  # a decoded test.json
+Item = dict[str, Any]  # {"clips": ids in the order shown, "repeat": whether it was heard before}
+
+
+# ---------------------------------------------------------------- build
+
+
+class Piece(NamedTuple):
+    """One piece that a run has left as MIDI."""
+
+    system: str
+    kind: str
+    real: bool
+    source: str  # the end of its path
+    path: Path
+
+
+def build(
+    runs: Sequence[Mapping[str, Any]],
+    target: str | Path,
+    form: str = "rating",
+    systems: Sequence[str] | None = None,
+    clips_each: int = 2,
+    seconds: float = 10,
+    seed: int = 0,
+) -> Path:
+    """Make the folder ``target``: ``clips_each`` clips of each system, and of real music of the same kinds.
+
+    ``runs``: results as ``results.load_results`` gives them; ``form``: "rating" (1 to 10), "scales" (five, 0 to 5) or
+    "pairs"; ``systems``: all by default; ``seed``: of the choice of pieces. UsageError: nothing to choose from, or a
+    target that holds files already.
+    """
+    target = Path(target)
+    if form not in FORMS:
+        raise UsageError(f"Form '{form}' is unknown: use {', '.join(FORMS)}.")
+    if clips_each < 1 or not 1 <= seconds <= 60:
+        raise UsageError(f"{clips_each} clips of {seconds} s each are no test: ask for 1 or more, of 1 to 60 s.")
+    if (target / "test.json").exists():
+        raise UsageError(f"{target} holds a listening test, which is never replaced: choose another folder.")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} exists and is not empty: choose another folder.")
+
+    import soundfile  # only here, as on some systems it lacks its library
+
+    drawn = _drawn(_chosen(_pieces(runs), systems), clips_each, seconds, seed)
+    fields = ("system", "kind", "real", "source")
+    clips = [{"id": secrets.token_hex(5)} | {key: getattr(piece, key) for key in fields} for piece, _ in drawn]
+    test = {"id": secrets.token_hex(4), "form": form, "seconds": seconds, "clips": clips, "seed": seed}
+    if len(clips) < 2 or not items(test, ""):
+        problem = f"Too few clips ({len(clips)}) for a test of form '{form}'"
+        raise UsageError(f"{problem}: choose more systems of one kind, or fewer seconds.")
+    sounds = _equally_loud([audio for _, audio in drawn])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".listening-") as folder:
+        made = Path(folder) / "test"
+        (made / "clips").mkdir(parents=True)
+        for clip, sound in zip(clips, sounds, strict=True):
+            # Lossless, and played by every browser, also by older ones on telephones, which do not know Ogg.
+            soundfile.write(made / "clips" / f"{clip['id']}.flac", sound, listen.SAMPLE_RATE)
+        (made / "test.json").write_text(json.dumps(test, indent=1) + "\n", encoding="utf-8")
+        if target.exists():
+            target.rmdir()  # empty; were it not, this would fail
+        made.rename(target)
+    return target
+
+
+def _pieces(runs: Sequence[Mapping[str, Any]]) -> list[Piece]:
+    """Every piece of the systems that the runs have recorded. UsageError: there is none."""
+    pieces = []
+    for run in runs:
+        for system in run.get("systems", []):
+            about = system["name"], system["kind"], bool(system["real"])
+            paths = [Path(run["folder"]) / file for file in system["pieces"]]
+            pieces += [Piece(*about, "/".join(path.parts[-4:]), path) for path in paths]
+    if all(piece.real for piece in pieces):
+        raise UsageError(f"None of {len(runs)} runs has recorded pieces of a system: run a notebook from 02 on first.")
+    return pieces
+
+
+def _chosen(pieces: list[Piece], systems: Sequence[str] | None) -> list[Piece]:
+    """The pieces of the systems, and the real ones of the same kinds. UsageError: an unknown system."""
+    there = sorted({piece.system for piece in pieces})
+    if unknown := [name for name in systems or [] if name not in there]:
+        raise UsageError(f"System '{unknown[0]}' is unknown: the runs have {', '.join(there)}.")
+    kinds = {piece.kind for piece in pieces if systems is None or piece.system in systems}
+    wanted = there if systems is None else systems
+    return [piece for piece in pieces if piece.system in wanted or piece.real and piece.kind in kinds]
+
+
+def _drawn(pieces: list[Piece], each: int, seconds: float, seed: int) -> list[tuple[Piece, np.ndarray]]:
+    """At most ``each`` pieces of every system, whatever run they come from, and their sound.
+
+    Says what was left out for being too short, and which systems and real music are missing.
+    """
+    drawn: list[tuple[Piece, np.ndarray]] = []
+    left_out, missing = [], []
+    for system in sorted({piece.system for piece in pieces}):
+        usable: dict[bytes, tuple[Piece, symusic.Score]] = {}  # by content: seeds record the same real music
+        for piece in sorted(piece for piece in pieces if piece.system == system):
+            opening = _opening(piece.path, seconds)
+            if opening is None:
+                left_out.append(piece.source)
+            else:
+                usable.setdefault(piece.path.read_bytes(), (piece, opening))
+        order = random.Random(f"{seed}/{system}").sample(list(usable.values()), len(usable))
+        sounds = ((piece, _sound(opening, seconds)) for piece, opening in order)
+        some = list(itertools.islice((pair for pair in sounds if pair[1].any()), each))
+        drawn += some
+        missing += [] if some else [system]
+    if left_out:
+        print(f"Left out, shorter than {seconds:g} s or unreadable: {', '.join(left_out)}")
+    if missing:
+        print(f"Left out, without a piece that is long enough and sounds: {', '.join(missing)}")
+    for kind in sorted({piece.kind for piece, _ in drawn} - {piece.kind for piece, _ in drawn if piece.real}):
+        print(f"No real music ({kind}) to be had: the test has no hidden reference for it.")
+    return drawn
+
+
+def _opening(path: Path, seconds: float) -> symusic.Score | None:
+    """The first seconds at the common tempo, from the first note on; None: it is shorter, or unreadable."""
+    try:
+        score = sources.read_midi(path)
+        score.tempos = [symusic.Tempo(0, TEMPO)]
+        score = score.to("second")
+    except (OSError, ValueError):
+        return None
+    start = _first_note(score)
+    end = max(note.end for track in score.tracks for note in track.notes)
+    return score.clip(0, start + seconds, clip_end=True) if end - start >= seconds - 0.001 else None  # float32
+
+
+def _first_note(score: symusic.Score) -> float:
+    return min(note.start for track in score.tracks for note in track.notes)
+
+
+def _sound(opening: symusic.Score, seconds: float) -> np.ndarray:
+    """(samples, 2): exactly the seconds from the first note on, faded out at the end."""
+    start, length, fade = (round(t * listen.SAMPLE_RATE) for t in (_first_note(opening), seconds, FADE))
+    audio = listen.render(opening)[start : start + length]
+    audio = np.pad(audio, ((0, length - len(audio)), (0, 0)))
+    audio[-fade:] *= np.linspace(1, 0, fade, dtype="float32")[:, None]
+    return audio
+
+
+def _equally_loud(sounds: list[np.ndarray]) -> list[np.ndarray]:
+    """The sounds at -23 LUFS (ITU-R BS.1770), or all lower where one would leave full scale."""
+    import pyloudnorm  # slow to import, and no page has need of it
+
+    meter = pyloudnorm.Meter(listen.SAMPLE_RATE)
+    loudness = [meter.integrated_loudness(sound) for sound in sounds]
+    room = [20 * np.log10(PEAK / np.abs(sound).max()) for sound in sounds]
+    level = min(LOUDNESS, *(loud + up for loud, up in zip(loudness, room, strict=True)))
+    return [sound * 10 ** ((level - loud) / 20) for sound, loud in zip(sounds, loudness, strict=True)]
+
+
+# ---------------------------------------------------------------- who hears what
+
+
+def load(folder: str | Path) -> Test:
+    """The decoded test.json of a folder. UsageError: there is none, or it is damaged."""
+    path = Path(folder) / "test.json"
+    try:
+        test = json.loads(path.read_text(encoding="utf-8"))
+        facts = [(clip["id"], clip["system"], clip["kind"], clip["real"]) for clip in test["clips"]]
+        ids = {id for id, *_ in facts if re.fullmatch("[0-9a-f]{10}", id)}
+        if not re.fullmatch("[0-9a-f]{8}", test["id"]) or test["form"] not in FORMS or not 1 < len(ids) == len(facts):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is missing or damaged: give a folder that the listening test was built in."
+        ) from error
+    return test
+
+
+def items(test: Test, listener: str) -> list[Item]:
+    """What one listener hears, in an order that follows from the test and the listener's code alone.
+
+    Every clip (or up to 15 pairs) once, and one that was heard early again at the end, a pair with its sides
+    swapped. Empty where no two clips make a pair.
+    """
+    seed = test["id"], listener
+    chosen = _pairs(test, *seed) if test["form"] == "pairs" else [[clip["id"]] for clip in test["clips"]]
+    order = _shuffled(chosen, *seed)
+    return [{"clips": clips, "repeat": False} for clips in order] + [
+        {"clips": clips[::-1], "repeat": True} for clips in order[len(order) // 4 :][:1]
+    ]
+
+
+def _pairs(test: Test, *seed: str) -> list[list[str]]:
+    """Pairs of clips of one kind and two systems: next always one whose systems, then clips, were used least."""
+    system = {clip["id"]: clip["system"] for clip in test["clips"]}
+    every = [
+        (first["id"], second["id"])
+        for first, second in itertools.combinations(test["clips"], 2)
+        if first["kind"] == second["kind"] and first["system"] != second["system"]
+    ]
+    every, used = _shuffled(every, *seed), Counter[Any]()
+    chosen: list[list[str]] = []
+
+    def use(pair: tuple[str, str]) -> tuple[int, int, int]:
+        systems = {system[clip] for clip in pair}
+        return used[frozenset(systems)], sum(used[name] for name in systems), sum(used[clip] for clip in pair)
+
+    while every and len(chosen) < PAIRS:
+        pair = min(every, key=use)
+        every.remove(pair)
+        systems = {system[clip] for clip in pair}
+        used.update([frozenset(systems), *systems, *pair])
+        chosen.append(_shuffled(pair, *seed, *pair))
+    return chosen
+
+
+def _shuffled(values: Iterable[Any], *seed: str) -> list[Any]:
+    """In an order that looks random, yet is the same in every version of Python."""
+    return sorted(values, key=lambda value: hashlib.sha256(repr((seed, value)).encode()).digest())
+
+
+def new_listener() -> str:
+    return "".join(secrets.choice(CODE[1:-4]) for _ in range(8))
+
+
+def valid_listener(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(CODE, text) is not None
+
+
+# ---------------------------------------------------------------- answers
+
+
+def append(folder: str | Path, answer: dict[str, Any]) -> None:
+    """Add one answer to answers.jsonl; when this returns, it is on disk.
+
+    ValueError: an answer to something that this listener was not asked. OSError: the disk refuses it.
+    """
+    test, path = load(folder), Path(folder) / "answers.jsonl"
+    _check(test, answer, partial(items, test))
+    line = json.dumps(answer, allow_nan=False).encode() + b"\n"
+    with filelock.FileLock(f"{path}.lock", timeout=30), path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else b"\n" + line  # after a line that a crash has torn
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def answers(folder: str | Path) -> list[dict[str, Any]]:
+    """The last answer of each listener to each item; what is no valid line is skipped, with a warning."""
+    found, skipped = _read(folder)
+    if skipped:
+        path = Path(folder) / "answers.jsonl"
+        warnings.warn(f"{skipped} torn or foreign lines of {path} were skipped.", stacklevel=2)
+    return found
+
+
+def answers_of(folder: str | Path, listener: str) -> dict[int, Any]:
+    """What one listener has answered, by item."""
+    return {answer["item"]: answer["answer"] for answer in _read(folder)[0] if answer["listener"] == listener}
+
+
+def _read(folder: str | Path) -> tuple[list[dict[str, Any]], int]:
+    """The answers that count, and how many lines are none."""
+    test, path = load(folder), Path(folder) / "answers.jsonl"
+    own = cache(partial(items, test))
+    found, skipped = {}, 0
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        try:
+            if line:
+                answer = json.loads(line)
+                _check(test, answer, own)
+                found[answer["listener"], answer["item"]] = answer
+        except ValueError:
+            skipped += 1
+    return list(found.values()), skipped
+
+
+def _check(test: Test, answer: Any, own: Callable[[str], list[Item]]) -> None:
+    """ValueError unless the answer is a whole one, to one of the listener's ``own`` items."""
+    keys = {"test", "listener", "item", "clips", "repeat", "answer", "time"}
+    if not isinstance(answer, dict) or set(answer) != keys or answer["test"] != test["id"]:
+        raise ValueError(f"The answer must belong to test {test['id']} and have {', '.join(sorted(keys))}.")
+    listener, number, given = answer["listener"], answer["item"], answer["answer"]
+    asked = own(listener) if valid_listener(listener) else []
+    if type(number) is not int or not 0 <= number < len(asked):
+        raise ValueError("The answer must name a listener by a code of this test, and one of its items.")
+    if asked[number] != {"clips": answer["clips"], "repeat": answer["repeat"]}:
+        raise ValueError(f"Item {number} of listener {listener} has other clips.")
+    if test["form"] == "pairs":
+        fits = isinstance(given, dict) and list(given) == ["preferred"] and given["preferred"] in answer["clips"]
+    else:
+        names, low, high = (["rating"], 1, 10) if test["form"] == "rating" else (list(SCALES), 0, 5)
+        fits = isinstance(given, dict) and sorted(given) == sorted(names)
+        fits = fits and all(type(value) is int and low <= value <= high for value in given.values())
+    if not fits:
+        raise ValueError(f"The answer to item {number} of listener {listener} is none of form '{test['form']}'.")
+    datetime.fromisoformat(str(answer["time"]))
