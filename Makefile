@@ -5,15 +5,18 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test lab listen notebooks report bench install corpus
+.PHONY: run test coverage lab listen notebooks report bench install corpus
 run: corpus
 	python -m course_lib run
 
 test: corpus
 	ruff check
 	mypy
-	python -m pytest tests
-	COURSE_SMOKE=1 python -m pytest --nbval-lax notebooks
+	python -m pytest -n 2 --dist loadfile tests
+	COURSE_SMOKE=1 python -m pytest -n 2 --dist loadfile --nbval-lax notebooks
+
+coverage: corpus
+	python -m pytest -n 2 --dist loadfile --cov=course_lib --cov=data_scripts tests
 
 lab: corpus
 	jupyter lab notebooks

@@ -241,6 +241,8 @@ def _restore(players: Adversarial, folder: Path, key: str) -> tuple[list, list]:
                 return [], []
             values = [saved[str(i)] for i in range(len(players.variables))]
             losses, samples = saved["losses"].tolist(), list(saved["samples"])
+            if saved["losses"].shape[1:] != (3,):  # of a version that did not keep the seconds
+                return [], []
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return [], []
     _assign(players.variables, values)

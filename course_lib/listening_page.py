@@ -25,20 +25,45 @@ from course_lib import UsageError
 from course_lib.listening_test import CODE, SCALES, answers_of, append, items, load, new_listener, valid_listener
 
 QUESTIONS = {
-    "rating": "Listen to each short clip and rate it.",
-    "scales": "Listen to each short clip and answer five questions on it.",
-    "pairs": "Listen to both short clips of each pair and choose the better one.",
+    "rating": "How good is each clip, as music?",
+    "scales": "Five questions on each clip.",
+    "pairs": "Of two clips, which is the better music?",
 }
+WELCOME = """<h1>Listening test</h1>
+<p><strong>{question}</strong> There are {about}. Trust your ears: no answer is wrong. Headphones are best; set the
+volume at the first clip, then leave it. One of them may come twice. No names are asked. Each answer is saved as you go,
+so that you can close this page and go on later; if a button does nothing, load the page again.</p>"""
+THANKS = """<h2>Thank you</h2><p>All your answers are saved.</p>
+<p>To change one in another browser, add <code>?listener={listener}</code> to the address of the class's page. Somebody
+else wants to listen in this browser? <a href="?new">Start a new test</a>.</p>"""
+STYLE = """<style>
+.listening-test { max-width: 40em; margin: 0 auto; }
+.listening-test .widget-toggle-buttons { width: 100%; }
+.listening-test .widget-toggle-buttons > div { display: grid; grid-template-columns: repeat(2, 1fr); }
+.listening-test.rating .widget-toggle-buttons > div { grid-template-columns: repeat(5, 1fr); }
+.listening-test.scales .widget-toggle-buttons > div { grid-template-columns: repeat(6, 1fr); }
+.listening-test .widget-toggle-button { width: auto; height: 2.8em; line-height: 2.8em; }
+.listening-test .widget-button:not(.widget-toggle-button) { width: 10em; height: 2.8em; margin: 1em .5em 0 0; }
+.listening-test audio { width: calc(100% - .5em); }
+</style>"""
+SCRIPT = """<script>
+document.cookie = "COOKIE";
+history.replaceState(null, "", location.pathname);
+document.addEventListener("play", started => {  // one clip at a time
+  for (const player of document.querySelectorAll("audio")) if (player !== started.target) player.pause();
+}, true);
+</script>"""
 VOILA = {  # its settings
     "Voila": {
         "port_retries": 0,
         "log_level": "ERROR",
         # Voilà's template asks a foreign server for icons; without Internet the page would wait for them.
         "tornado_settings": {
+            "disable_check_xsrf": True,  # else a page that is closed cannot stop its kernel
             "headers": {
                 "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
                 "connect-src 'self' ws: wss:"
-            }
+            },
         },
     },
     "VoilaConfiguration": {
@@ -51,6 +76,8 @@ VOILA = {  # its settings
     },
     "MappingKernelManager": {"cull_idle_timeout": 600, "cull_interval": 60},  # seconds after a page was closed
 }
+
+COOKIE_SECONDS = 30 * 24 * 3600
 
 
 def page(folder: str | Path, listener: str | None = None):
@@ -76,22 +103,22 @@ class _Page:
         self.given = answers_of(folder, listener)
 
         self.progress = widgets.IntProgress(max=len(self.items), layout={"width": "auto"})
-        self.place, self.problem = widgets.Label(), widgets.HTML()
-        names = ("Clip A", "Clip B") if self.test["form"] == "pairs" else ("Clip",)
+        self.style, self.place, self.problem = widgets.HTML(STYLE), widgets.Label(), widgets.HTML()
+        names = ("Clip A", "Clip B") if self.test["form"] == "pairs" else ("",)
         self.players = [widgets.Audio(format="flac", autoplay=False, loop=False) for _ in names]
-        heard = [part for pair in zip(map(widgets.Label, names), self.players, strict=True) for part in pair]
+        labelled = zip(map(widgets.Label, names), self.players, strict=True)
+        heard = [part for label, player in labelled for part in (label, player) if part is player or label.value]
         asked, self.controls = _controls(self.test["form"])
         self.next = widgets.Button(description="Save and go on", button_style="primary")
         self.back = widgets.Button(description="Back", tooltip="Change an earlier answer")
         self.question = [*heard, *asked, widgets.HBox([self.next, self.back]), self.problem]
-        self.end = [widgets.HTML(f"<h2>Thank you</h2>All your answers are saved. Your code: {listener}"), self.back]
-        welcome = widgets.HTML(
-            f"<h1>Listening test</h1><p>{QUESTIONS[self.test['form']]} Trust your ears: no answer is wrong. Headphones "
-            "are best. No names are asked. Each answer is saved as you go, so that you can close this page and go on "
-            f"later; if a button does nothing, load the page again. Your code is {listener}.</p>"
-        )
-        self.top = [welcome, self.place, self.progress]
+        self.end = [widgets.HTML(THANKS.format(listener=listener)), self.back]
+        seconds = len(self.items) * (len(names) * self.test["seconds"] + 5 * len(self.controls))  # 5 s an answer
+        what = "pairs" if len(names) == 2 else "clips"
+        about = f"{len(self.items)} {what}, about {max(1, round(seconds / 60))} minutes"
+        self.welcome = widgets.HTML(WELCOME.format(question=QUESTIONS[self.test["form"]], about=about))
         self.box = widgets.VBox()
+        self.box.add_class("listening-test").add_class(self.test["form"])
         for control in self.controls.values():
             control.observe(lambda _: self.enable(), "value")
         self.next.on_click(lambda _: self.save())
@@ -113,7 +140,8 @@ class _Page:
         self.place.value = "Done" if over else f"{what} {number + 1} of {len(self.items)}"
         self.progress.value, self.back.disabled = number, number == 0
         self.enable()
-        self.box.children = [*self.top, *(self.end if over else self.question)]
+        top = [self.style, *([] if number else [self.welcome]), self.place, self.progress]
+        self.box.children = [*top, *(self.end if over else self.question)]
 
     def enable(self) -> None:
         self.next.disabled = any(control.value is None for control in self.controls.values())
@@ -144,14 +172,15 @@ def _controls(form: str) -> tuple[list[Any], dict[str, Any]]:
     def choice(name: str, options: Iterable[tuple[str, int]]) -> Any:
         options = list(options)
         tips = [f"{name}: {label}" for label, _ in options]  # what a screen reader adds to the bare number
-        return widgets.ToggleButtons(options=options, value=None, tooltips=tips, style={"button_width": "3em"})
+        return widgets.ToggleButtons(options=options, value=None, tooltips=tips, style={"button_width": "auto"})
 
     if form == "rating":
         controls = {"rating": choice("Rating", [(str(n), n) for n in range(1, 11)])}
-        lines = ["<b>Your rating.</b> 1 = very bad, 10 = excellent"]
+        lines = ["<b>How good is this, as music?</b> 1 = very bad, 10 = excellent"]
     elif form == "scales":
         controls = {name: choice(name, [(str(n), n) for n in range(6)]) for name in SCALES}
-        lines = [f"<b>{name}.</b> {question} 0 = not at all, 5 = very much" for name, question in SCALES.items()]
+        lines = [f"<b>{name}.</b> {question}" for name, question in SCALES.items()]
+        lines[0] = "From 0, not at all, to 5, very much:<br>" + lines[0]
     else:
         controls = {"preferred": choice("Better", [("A", 0), ("B", 1)])}
         lines = ["<b>Which of the two is better?</b>"]
@@ -160,16 +189,20 @@ def _controls(form: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def voila_page() -> None:
-    """Show the page in the kernel that Voilà has started for one visit; a cookie tells who comes back."""
+    """Show the page in the kernel that Voilà has started for one visit.
+
+    A cookie tells who comes back; ``?listener=CODE`` in the address goes on with another's test, ``?new`` begins one.
+    """
     from IPython.display import HTML, display
 
     folder = os.environ["COURSE_LISTENING_TEST"]
     name = f"course_listener_{load(folder)['id']}"
     cookie = re.search(f"(?:^|; *){name}=({CODE})(?:;|$)", os.environ.get("HTTP_COOKIE", ""))
-    asked = cookie[1] if cookie else parse_qs(os.environ.get("QUERY_STRING", "")).get("listener", [""])[0]
+    query = parse_qs(os.environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    asked = query.get("listener", [""])[0] or ("" if "new" in query else cookie[1] if cookie else "")
     listener = asked if valid_listener(asked) else new_listener()
-    value = f"{name}={listener}; max-age={30 * 24 * 3600}; path=/; SameSite=Lax"  # 30 days
-    display(HTML(f'<script>document.cookie = "{value}"</script>'), page(folder, listener))
+    value = f"{name}={listener}; max-age={COOKIE_SECONDS}; path=/; SameSite=Lax"
+    display(HTML(SCRIPT.replace("COOKIE", value)), page(folder, listener))
 
 
 def serve(folder: str | Path, port: int = 8866, ip: str = "0.0.0.0") -> int:
@@ -187,7 +220,8 @@ def serve(folder: str | Path, port: int = 8866, ip: str = "0.0.0.0") -> int:
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "title": "Listening test"})
     addresses = " or ".join(f"http://{host}:{port}/" for host in _hosts(ip))
     print(f"The listening test is at {addresses}")
-    print("It is up in a few seconds; anyone in the network who has the address can take part.")
+    who = "anyone in the network who has the address" if ip == "0.0.0.0" else "whoever can reach the address"
+    print(f"It is up in a few seconds; {who} can take part.")
     print(f"The answers are kept in {folder / 'answers.jsonl'}. Ctrl-C stops.", flush=True)
     command = [sys.executable, "-m", "voila", "page.ipynb", "--no-browser", f"--port={port}", f"--Voila.ip={ip}"]
     env = os.environ | {"COURSE_LISTENING_TEST": str(folder)}

@@ -41,6 +41,13 @@ LOUDNESS = -23.0  # LUFS, the broadcasters' level (EBU R 128)
 PEAK = 0.9  # of full scale at most
 FADE = 0.25  # seconds at the end of a clip
 PAIRS = 15  # heard by one listener at most, and one of them twice
+USUAL = {  # systems that the papers had rated, and how many clips of each
+    "rating": (("2D CNN", "RNN (Chen et al.)"), 4),
+    "scales": (("dilated, mozart", "dilated, haydn", "dilated, beethoven", "dilated, all"), 2),
+    "pairs": (("2D CNN", "RNN (Chen et al.)", "MelodyCNN + HarmonyCNNs", "VAE-NN"), 2),
+}
+AUDIBLE = 0.01  # of full scale
+SOUNDING = 0.5  # of a clip at least must be audible
 CODE = "[23456789abcdefghjkmnpqrstuvwxyz]{8}"  # of a listener: no characters that look alike
 Test = dict[str, Any]  # a decoded test.json
 Item = dict[str, Any]  # {"clips": ids in the order shown, "repeat": whether it was heard before}
@@ -56,7 +63,21 @@ class Piece(NamedTuple):
     kind: str
     real: bool
     source: str  # the end of its path
+    profile: str
     path: Path
+
+
+def usual(runs: Sequence[Mapping[str, Any]], form: str) -> tuple[list[str] | None, int]:
+    """The systems that a paper had rated in this form, and clips of each; None for all where the runs lack them."""
+    _check_form(form)
+    names, clips = USUAL[form]
+    there = {system["name"] for run in runs for system in run.get("systems", [])}
+    return [name for name in names if name in there] or None, clips
+
+
+def _check_form(form: str) -> None:
+    if form not in FORMS:
+        raise UsageError(f"Form '{form}' is unknown: use {', '.join(FORMS)}.")
 
 
 def build(
@@ -75,8 +96,7 @@ def build(
     target that holds files already.
     """
     target = Path(target)
-    if form not in FORMS:
-        raise UsageError(f"Form '{form}' is unknown: use {', '.join(FORMS)}.")
+    _check_form(form)
     if clips_each < 1 or not 1 <= seconds <= 60:
         raise UsageError(f"{clips_each} clips of {seconds} s each are no test: ask for 1 or more, of 1 to 60 s.")
     if (target / "test.json").exists():
@@ -86,8 +106,13 @@ def build(
 
     import soundfile  # only here, as on some systems it lacks its library
 
+    if len(profiles := {piece.profile for piece in _pieces(runs)}) > 1:
+        raise UsageError(f"The runs are of the profiles {' and '.join(sorted(profiles))}: give folders of one profile.")
+    if silent := sorted({s["name"] for run in runs for s in run.get("systems", []) if not s["pieces"]}):
+        print(f"Left out, as all their pieces are silent: {', '.join(silent)}")
     drawn = _drawn(_chosen(_pieces(runs), systems), clips_each, seconds, seed)
-    fields = ("system", "kind", "real", "source")
+    random.Random(seed).shuffle(drawn)  # so that a clip's place in test.json does not tell its system
+    fields = ("system", "kind", "real", "source", "profile")
     clips = [{"id": secrets.token_hex(5)} | {key: getattr(piece, key) for key in fields} for piece, _ in drawn]
     test = {"id": secrets.token_hex(4), "form": form, "seconds": seconds, "clips": clips, "seed": seed}
     if len(clips) < 2 or not items(test, ""):
@@ -115,7 +140,8 @@ def _pieces(runs: Sequence[Mapping[str, Any]]) -> list[Piece]:
         for system in run.get("systems", []):
             about = system["name"], system["kind"], bool(system["real"])
             paths = [Path(run["folder"]) / file for file in system["pieces"]]
-            pieces += [Piece(*about, "/".join(path.parts[-4:]), path) for path in paths]
+            profile = run["parameters"]["profile"]
+            pieces += [Piece(*about, "/".join(path.parts[-4:]), profile, path) for path in paths]
     if all(piece.real for piece in pieces):
         raise UsageError(f"None of {len(runs)} runs has recorded pieces of a system: run a notebook from 02 on first.")
     return pieces
@@ -125,7 +151,7 @@ def _chosen(pieces: list[Piece], systems: Sequence[str] | None) -> list[Piece]:
     """The pieces of the systems, and the real ones of the same kinds. UsageError: an unknown system."""
     there = sorted({piece.system for piece in pieces})
     if unknown := [name for name in systems or [] if name not in there]:
-        raise UsageError(f"System '{unknown[0]}' is unknown: the runs have {', '.join(there)}.")
+        raise UsageError(f"System '{unknown[0]}' is unknown: the runs have {', '.join(map(repr, there))}.")
     kinds = {piece.kind for piece in pieces if systems is None or piece.system in systems}
     wanted = there if systems is None else systems
     return [piece for piece in pieces if piece.system in wanted or piece.real and piece.kind in kinds]
@@ -141,14 +167,14 @@ def _drawn(pieces: list[Piece], each: int, seconds: float, seed: int) -> list[tu
     for system in sorted({piece.system for piece in pieces}):
         usable: dict[bytes, tuple[Piece, symusic.Score]] = {}  # by content: seeds record the same real music
         for piece in sorted(piece for piece in pieces if piece.system == system):
-            opening = _opening(piece.path, seconds)
+            opening = _opening(piece, seconds)
             if opening is None:
                 left_out.append(piece.source)
             else:
                 usable.setdefault(piece.path.read_bytes(), (piece, opening))
         order = random.Random(f"{seed}/{system}").sample(list(usable.values()), len(usable))
         sounds = ((piece, _sound(opening, seconds)) for piece, opening in order)
-        some = list(itertools.islice((pair for pair in sounds if pair[1].any()), each))
+        some = list(itertools.islice((pair for pair in sounds if _sounding(pair[1]) >= SOUNDING), each))
         drawn += some
         missing += [] if some else [system]
     if left_out:
@@ -160,11 +186,22 @@ def _drawn(pieces: list[Piece], each: int, seconds: float, seed: int) -> list[tu
     return drawn
 
 
-def _opening(path: Path, seconds: float) -> symusic.Score | None:
+def _sounding(audio: np.ndarray) -> float:
+    """The share of tenths of a second in which something is heard."""
+    tenth = listen.SAMPLE_RATE // 10
+    blocks = np.abs(audio[: len(audio) // tenth * tenth]).reshape(-1, tenth * 2)
+    return float((blocks.max(axis=1) > AUDIBLE).mean())
+
+
+def _opening(piece: Piece, seconds: float) -> symusic.Score | None:
     """The first seconds at the common tempo, from the first note on; None: it is shorter, or unreadable."""
     try:
-        score = sources.read_midi(path)
+        score = sources.read_midi(piece.path)
         score.tempos = [symusic.Tempo(0, TEMPO)]
+        if piece.kind == "piano":  # neither is another instrument to tell who plays
+            score.tracks = [track for track in score.tracks if not track.is_drum]
+            for track in score.tracks:
+                track.program = 0
         score = score.to("second")
     except (OSError, ValueError):
         return None
@@ -312,7 +349,7 @@ def _read(folder: str | Path) -> tuple[list[dict[str, Any]], int]:
                 answer = json.loads(line)
                 _check(test, answer, own)
                 found[answer["listener"], answer["item"]] = answer
-        except ValueError:
+        except (ValueError, RecursionError):
             skipped += 1
     return list(found.values()), skipped
 

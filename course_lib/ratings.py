@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from course_lib import listening_test
+
 nan = math.nan
 
-SCALES = {"rating": ("rating",), "scales": ("Flow", "Rhythm", "Classical", "Repetitive", "Correct")}
+SCALES = {"rating": ("rating",), "scales": tuple(listening_test.SCALES)}
 
 # The papers' figures by system and scale. Chen et al. give ratings of single clips (10 listeners, 1 to 10):
 # the means are taken here; 3 clips of real music have one figure. Morris and Leou state neither the range of
@@ -257,7 +259,7 @@ def beside_published(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 class Heard(NamedTuple):
-    """A contrast of ratings, its interval over listeners, and how many of them rated all that it needs."""
+    """A contrast of ratings, its interval, and how many listeners rated all that it needs."""
 
     value: float
     low: float
@@ -268,36 +270,51 @@ class Heard(NamedTuple):
 def heard(test: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> dict[str, Heard]:
     """The three claims that only listeners can judge, by id, as far as this test bears on them.
 
-    Each is a contrast in points of the scale, taken for each listener who rated all systems it needs, and
-    averaged. The line is 0, fixed before anybody had rated: reproduced if the whole interval is above it.
-    - chz-rating: the smaller of 2D CNN minus RNN, and real music minus 2D CNN
-    - ml-all-worse: mean of Flow, Repetitive and Correct, three composers minus all, higher taken as better
-    - tk-txl-good: Transformer-XL minus the mean of the other generated systems of the test
-    A claim is left out where fewer than 2 listeners rated what it needs. `results` gives no verdict for fewer
-    than 5: of listeners without any preference 2 put the whole interval above 0 one time in 4, 3 one in 8, 5
-    one in 32.
+    Each is a contrast in points of the scale, better minus worse, of which the claim says that it is above 0:
+    - chz-rating: 2D CNN minus RNN, or real music minus 2D CNN, whichever is smaller
+    - ml-all-worse: Flow, Repetitive and Correct together, three composers minus all, higher taken as better
+    - tk-txl-good: Transformer-XL minus the other generated systems of its kind
+    The value is the mean over the listeners who rated all it needs. The interval reaches from the lower to the
+    higher end of two: over listeners, for the same clips (bootstrap), and over clips, for the same listeners
+    (Welch). A claim is left out with fewer than 2 listeners, or fewer than 2 clips of a side: one clip says nothing
+    of a system. `results` gives no verdict for fewer than 5 listeners: of listeners without any preference 2 put
+    the whole interval over listeners above 0 one time in 4, 3 one in 8, 5 one in 32.
     """
     frame = _first(table(test, answers))
-    contrasts = {}
-    if test["form"] == "rating":
-        others = {clip["system"] for clip in test["clips"] if not clip["real"]} - {"Transformer-XL"}
-        rnn, cnn, real = _rated(frame, ["RNN (Chen et al.)", "2D CNN", "Real music, band"]).T
-        contrasts["chz-rating"] = np.c_[cnn - rnn, real - cnn]
-        if others:
-            txl, *rest = _rated(frame, ["Transformer-XL", *sorted(others)]).T
-            contrasts["tk-txl-good"] = np.c_[txl - np.mean(rest, axis=0)]
-    elif test["form"] == "scales":
-        frame = frame[frame["scale"].isin(["Flow", "Repetitive", "Correct"])]
-        *one, everything = _rated(frame, list(PUBLISHED["morris-leou"])).T
-        contrasts["ml-all-worse"] = np.c_[np.mean(one, axis=0) - everything]
-    # Of several contrasts the smallest mean counts, in each draw anew.
-    return {
-        claim: Heard(
-            float(x.mean(0).min()), *_interval((_resample(len(x)) @ x).min(1) / len(x), len(x)), listeners=len(x)
-        )
-        for claim, x in contrasts.items()
-        if len(x) > 1
+    if test["form"] == "pairs":
+        return {}
+    kinds = {clip["system"]: clip["kind"] for clip in test["clips"] if not clip["real"]}
+    rivals = [name for name, kind in kinds.items() if kind == kinds.get("Transformer-XL")]
+    *composers, everything = PUBLISHED["morris-leou"]
+    rnn, cnn, real = PUBLISHED["chen-horg-zhuo"]
+    claims = {
+        "chz-rating": ("rating", [([cnn], [rnn]), ([real], [cnn])]),
+        "tk-txl-good": ("rating", [(["Transformer-XL"], [name for name in rivals if name != "Transformer-XL"])]),
+        "ml-all-worse": ("scales", [(composers, [everything])]),
     }
+    found: dict[str, Heard] = {}
+    for claim, (form, sides) in claims.items():
+        if form == test["form"] and all(better and worse for better, worse in sides):
+            contrast = _contrast(frame[frame["scale"].isin(["rating", "Flow", "Repetitive", "Correct"])], sides)
+            found |= {claim: contrast} if contrast else {}
+    return found
+
+
+def _contrast(frame: pd.DataFrame, sides: Sequence[tuple[list[str], list[str]]]) -> Heard | None:
+    """The smallest of some contrasts; None where listeners or clips are too few."""
+    needed = sorted({name for pair in sides for side in pair for name in side})
+    by_system = frame.pivot_table("value", "listener", "system").reindex(columns=needed).dropna()
+    clips = frame[frame["listener"].isin(by_system.index)].groupby(["system", "clip"])["value"].mean()
+    groups = [[clips[clips.index.isin(side, level=0)].to_numpy() for side in pair] for pair in sides]
+    if len(by_system) < 2 or min(len(group) for pair in groups for group in pair) < 2:
+        return None
+    over_clips = [clip_luck(worse, better) for better, worse in groups]
+    x = np.stack([by_system[better].mean(axis=1) - by_system[worse].mean(axis=1) for better, worse in sides], axis=1)
+    low, high = _interval((_resample(len(x)) @ x).min(1) / len(x), len(x))
+    # Where all clips of both sides fare alike, Welch's interval is nan: fmin and fmax leave that out.
+    low = np.fmin(low, np.fmin.reduce([each["low"] for each in over_clips]))
+    high = np.fmax(high, np.fmin.reduce([each["high"] for each in over_clips]))
+    return Heard(float(x.mean(0).min()), float(low), float(high), len(x))
 
 
 # --- how many listeners ------------------------------------------------------------------------------------
@@ -382,25 +399,25 @@ def clip_luck(first: Sequence[float], second: Sequence[float]) -> dict[str, floa
 
     "difference" (second minus first), its interval "low", "high" over clips and listeners' residuals together
     (Welch), and "p": the chance that systems of equal merit differ as much, in either direction, by the luck
-    of clips alone. Raises ValueError for fewer than 2 clips of either system.
+    of clips alone; nan where the clips of neither system differ. Raises ValueError for fewer than 2 clips of
+    either system.
     """
     from scipy import stats
 
     if min(len(first), len(second)) < 2:
         raise ValueError("clip_luck needs 2 clips or more of each system to see how far they spread")
-    welch = stats.ttest_ind(second, first, equal_var=False)
+    difference = float(np.mean(second) - np.mean(first))
+    if max(np.ptp(first), np.ptp(second)) < 1e-9:
+        return {"difference": difference, "low": nan, "high": nan, "p": nan}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of alike clips of one system, which Welch's test allows
+        welch = stats.ttest_ind(second, first, equal_var=False)
     low, high = welch.confidence_interval()
-    difference = np.mean(second) - np.mean(first)
-    return {"difference": float(difference), "low": float(low), "high": float(high), "p": float(welch.pvalue)}
+    return {"difference": difference, "low": float(low), "high": float(high), "p": float(welch.pvalue)}
 
 
 def _first(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~frame["repeat"]]
-
-
-def _rated(frame: pd.DataFrame, systems: list[str]) -> NDArray[np.float64]:
-    """Mean ratings (listeners, systems) of the listeners who rated all these systems."""
-    return frame.pivot_table("value", "listener", "system").reindex(columns=systems).dropna().to_numpy(float)
 
 
 def _resample(listeners: int, draws: int = 4000) -> NDArray[np.int64]:

@@ -86,8 +86,8 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
     )
     _replace(target.with_name(TABLE), _csv(rows, target.parent).encode(errors="replace"))
     _replace(target, html.encode(errors="replace"))
-    for file in (*files.glob("*.png"), *files.glob("*.ogg")):  # of an earlier report
-        if file.name not in html:
+    for file in files.glob("*"):  # of an earlier report
+        if re.fullmatch(r"[0-9a-f]{20}\.(png|ogg)", file.name) and file.name not in html:
             file.unlink()
     return target
 

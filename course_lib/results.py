@@ -138,14 +138,15 @@ class Run:
         parameters: int | None = None,
         training_seconds: float | None = None,
         generation_seconds: float | None = None,
+        beats: float | None = None,
         novelty: Mapping[str, float] | None = None,
     ) -> None:
         """Save pieces of a system as MIDI in ``pieces/``, for the comparison of systems and the listening test.
 
-        ``name``: as people are to read it; ``kind``: "piano" or "band"; ``real``: held-out music;
-        ``parameters``: of all its networks; ``generation_seconds``: for all ``scores`` together;
-        ``novelty``: from ``measure.novelty``. Pieces without a pitched note are counted only. ValueError: another
-        kind, or no pieces.
+        ``name``: as people are to read it; ``kind``: "piano" or "band"; ``real``: held-out music; ``parameters``: of
+        all its networks; ``generation_seconds``: for all ``scores`` together; ``beats``: of them all, with silence at
+        their ends, by default up to their last notes; ``novelty``: from ``measure.novelty``. Pieces without a
+        pitched note are counted only. ValueError: another kind, or no pieces.
         """
         if kind not in KINDS or not scores:
             raise ValueError(f"System {name!r} has {len(scores)} pieces of kind {kind!r}: give some, of {KINDS}.")
@@ -157,7 +158,7 @@ class Run:
             (self.folder / file).write_bytes(score.dumps_midi())
         record = {"name": name, "kind": kind, "real": real, "parameters": parameters}
         record |= {"pieces": files, "silent": len(scores) - len(sounding)}
-        record["beats"] = sum(score.end() / score.ticks_per_quarter for score in scores)
+        record["beats"] = beats or sum(score.end() / score.ticks_per_quarter for score in scores)
         record |= {"training_seconds": training_seconds, "generation_seconds": generation_seconds}
         self._systems[name] = _plain(record | {"novelty": novelty}, name)
 
@@ -181,9 +182,9 @@ class Run:
         if not self.smoke:
             self._claims[id] = entry
 
-    def heard(self, id: str, value: float, low: float, high: float, listeners: int) -> None:
-        """Record what listeners said of a claim: its ``heard`` figure and the 95 % interval over them."""
-        self.claim(id, value, {"listeners": listeners})
+    def heard(self, id: str, value: float, low: float, high: float, listeners: int, profile: str = "quick") -> None:
+        """Record what listeners said of a claim: its ``heard`` figure, the 95 % interval, the profile of the clips."""
+        self.claim(id, value, {"listeners": listeners, "profile": profile})
         if id in self._claims:
             self._claims[id]["heard"] = [low, high]
 
@@ -285,7 +286,7 @@ def _by_listeners(entry: Mapping[str, Any]) -> Verdict:
     """Judge a claim from what ``Run.heard`` recorded."""
     (low, high), listeners = entry["heard"], entry["detail"]["listeners"]
     outcome = "reproduced" if low > 0 else "not reproduced" if high <= 0 else "inconclusive"
-    reason = f"{listeners} listeners" + ": their interval spans 0" * (outcome == "inconclusive")
+    reason = f"{listeners} listeners" + ": the interval spans 0" * (outcome == "inconclusive")
     if listeners < FEWEST_LISTENERS:
         outcome, reason = "needs listeners", f"{listeners} have rated, and a verdict needs {FEWEST_LISTENERS}"
     return Verdict(outcome, entry["value"], low, high, reason)
@@ -294,7 +295,7 @@ def _by_listeners(entry: Mapping[str, Any]) -> Verdict:
 def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row for each claim, in file order, from the results of ``load_results``.
 
-    What listeners said wins over a proxy, the latest listening test over earlier ones. Runs at the paper's scale
+    What listeners said wins over a proxy, the listening test with most listeners over others. Runs at the paper's scale
     win over quick ones; of runs alike in all parameters and data the latest counts.
     ``measured`` is the mean over ``runs`` values, ``low`` and ``high`` its 95 % interval (None where there is
     none), ``links`` the folders of the runs.
@@ -302,7 +303,8 @@ def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows, counted = [], latest(results)
     for claim in claims().values():
         entries = [(run, entry) for run in counted for entry in run["claims"] if entry["id"] == claim.id]
-        heard = [(run, entry) for run, entry in entries if "heard" in entry][-1:]
+        heard = [(run, entry) for run, entry in entries if "heard" in entry]
+        heard = sorted(heard, key=lambda pair: pair[1]["detail"]["listeners"])[-1:]
         found = [(run, entry["value"]) for run, entry in heard or entries]
         profiles = {run["parameters"]["profile"] for run, _ in found}
         profile = "paper" if "paper" in profiles else "quick"
@@ -311,7 +313,8 @@ def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         judged = _by_listeners(heard[0][1]) if heard else verdict(claim, [value for _, value in found], profile)
         fields = ("id", "paper", "notebook", "claim", "published", "measure", "rule", "why")
         row = {field: getattr(claim, field) for field in fields}
-        row["proxy"] = claim.listeners and not heard
+        profile = heard[0][1]["detail"]["profile"] if heard else profile
+        row["proxy"] = claim.listeners and bool(runs) and not heard
         if heard:
             row |= {"measure": claim.heard, "rule": "above 0"}
         row |= {"measured": judged.mean, "low": judged.low, "high": judged.high, "runs": len(runs)}
@@ -321,6 +324,12 @@ def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         row |= {"profile": profile if runs else "", "device": ", ".join(sorted({r["device"] for r in runs}))}
         rows.append(row | {"links": [run["folder"] for run in runs]})
     return rows
+
+
+def newest(runs: Path) -> Path:
+    """The folder to which ``latest`` in the folder ``runs`` leads: a link, or where links are refused a text file."""
+    latest = runs / "latest"
+    return runs / latest.read_text(encoding="utf-8").strip() if latest.is_file() else latest.resolve()
 
 
 def latest(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -347,9 +356,14 @@ def _check(result: dict[str, Any]) -> None:
     keys = "notebook status smoke parameters backend device versions git_commit data_fingerprint started"
     for key in f"{keys} seconds peak_memory_mib measures comparison music claims".split():
         result[key]
-    result["parameters"]["profile"], result["parameters"]["seed"]
+    result["parameters"]["profile"], result["parameters"]["seed"], result["parameters"]["data"]
     for claim in result["claims"]:
         claim["id"], claim["value"] is None or math.isfinite(claim["value"])
+        if "heard" in claim:
+            [math.isfinite(end) for end in claim["heard"]], claim["detail"]["listeners"], claim["detail"]["profile"]
+    for system in result.get("systems", []):  # results of before there were any lack them
+        for key in ("name", "kind", "real", "pieces", "beats"):
+            system[key]
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -414,16 +428,15 @@ def _output(*command: str) -> str | None:
 
 
 def different_data(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A clause for each set of runs alike in all but seed and data that saw different data: which, and where."""
-    seen: dict[str, dict[str, str]] = {}
+    """A clause for each notebook and profile whose runs saw different data: which, where, and the fingerprints."""
+    seen: dict[tuple[str, str], dict[str, str]] = {}
     for run in results:
         if run["data_fingerprint"]:  # some notebooks read no data
-            alike = {key: value for key, value in run["parameters"].items() if key not in ("seed", "data")}
-            kinds = seen.setdefault(json.dumps([run["notebook"], alike], sort_keys=True), {})
+            kinds = seen.setdefault((run["notebook"], run["parameters"]["profile"]), {})
             kinds.setdefault(run["data_fingerprint"], run["folder"])
     return [
-        f"runs of {json.loads(alike)[0]} in the {json.loads(alike)[1]['profile']} profile saw different data, "
+        f"runs of {notebook} in the {profile} profile saw different data, "
         + " and ".join(f"{folder} (fingerprint {fingerprint})" for fingerprint, folder in kinds.items())
-        for alike, kinds in seen.items()
+        for (notebook, profile), kinds in seen.items()
         if len(kinds) > 1
     ]

@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan(args, out)
     again = shlex.join(["python", "-m", "course_lib", *args.argv, *([] if args.out else ["--out", str(out)])])
     out.mkdir(parents=True, exist_ok=True)
-    if out.parent == runs:
+    if out.parent == runs and any(job.notebook.stem.split("_")[0] not in READERS for job in jobs):
         _point_latest(out)
 
     try:
@@ -342,16 +342,22 @@ def _check_folders(roots: Sequence[Path]) -> None:
 
 def offer(args: argparse.Namespace) -> int:
     """Build a listening test, or go on with one that is there, and offer it to a class as a web page."""
-    target = Path(args.out or _runs_folder() / "listening" / args.form).resolve()
+    target = Path(args.out or _runs_folder() / "listening" / (args.form or "rating")).resolve()
     if (target / "test.json").exists():
-        given = len(listening_test.answers(target))
-        print(f"Going on with the test in {target} ({given} answers so far); another --out makes a new one.")
+        test, given = listening_test.load(target), len(listening_test.answers(target))
+        if args.form not in (None, test["form"]):
+            raise UsageError(f"{target} holds a test of form {test['form']}: choose another --out for a new one.")
+        about = f"form {test['form']}, {len(test['clips'])} clips of {test['seconds']:g} s, {given} answers so far"
+        print(f"Going on with the test in {target} ({about}). For a new test choose another --out.")
     else:
-        roots = [Path(folder).resolve() for folder in args.runs] or [(_runs_folder() / "latest").resolve()]
+        roots = [Path(folder).resolve() for folder in args.runs] or [results.newest(_runs_folder())]
         _check_folders(roots)
-        found = [result for root in roots for result in results.load_results(root)]
+        found = results.latest([result for root in roots for result in results.load_results(root)])
         _check_writable(target, "--out")
-        listening_test.build(found, target, args.form, args.systems, args.clips, args.seconds, args.seed)
+        form = args.form or "rating"
+        usual, clips = listening_test.usual(found, form)
+        systems = None if args.systems == ["all"] else args.systems or usual
+        listening_test.build(found, target, form, systems, args.clips or clips, args.seconds, args.seed)
     return listening_page.serve(target, args.port, args.ip)
 
 
@@ -446,12 +452,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = commands.add_parser("listen", help="offer a blind listening test to a class, as a web page")
     command.set_defaults(action=offer)
     command.add_argument("runs", nargs="*", metavar="RUNS", help="folders to take clips from (default: runs/latest)")
-    command.add_argument("--form", default="rating", help=f"{', '.join(listening_test.FORMS)} (default: rating)")
-    command.add_argument("--systems", nargs="+", metavar="NAME", help="such as '2D CNN' (default: all)")
-    command.add_argument("--clips", type=int, default=1, help="of each system (default: 1)")
+    command.add_argument("--form", help=f"{', '.join(listening_test.FORMS)} (default: rating)")
+    command.add_argument(
+        "--systems", nargs="+", metavar="NAME",
+        help="such as '2D CNN', or all (default: those of the paper with this form); real music of their kind is added",
+    )  # fmt: skip
+    command.add_argument("--clips", type=int, help="of each system (default: 4, of scales and pairs 2)")
     command.add_argument("--seconds", type=float, default=10, help="of each clip (default: 10)")
     command.add_argument("--seed", type=int, default=0, help="of the choice of pieces (default: 0)")
-    command.add_argument("--out", help="folder of the test and its answers (default: runs/listening/<form>)")
+    command.add_argument("--out", help="folder of the test; one that is there goes on (default: runs/listening/<form>)")
     command.add_argument("--port", type=int, default=8866, help="of the web page (default: 8866)")
     command.add_argument("--ip", default="0.0.0.0", help="0.0.0.0 (default): the whole network; 127.0.0.1: here only")
     command = commands.add_parser("notebooks", help="execute and clean the committed notebooks")

@@ -272,6 +272,49 @@ def test_a_training_gives_losses_of_every_step_and_samples_along_the_way(tmp_pat
     assert len(lines) == 3 and lines[-1].startswith("step 6/6  discriminator ")
 
 
+class Stopped(Exception):
+    pass
+
+
+def stopped_after(steps, folder):
+    """A training that ends like a killed one in the step that follows."""
+    game, taken = players(generator(layers.Dense(4), layers.BatchNormalization()), dense()), []
+    step = game.discriminator_step
+
+    def limited(*batch):
+        taken.append(batch)
+        if len(taken) > steps:
+            raise Stopped
+        return step(*batch)
+
+    game.discriminator_step = limited
+    with pytest.raises(Stopped):
+        fit(folder, game)
+
+
+def test_the_seconds_of_every_step_survive_a_stop(tmp_path, monkeypatch):
+    clock = iter(np.cumsum(np.arange(1, 99)).tolist())  # every look at it takes a second longer
+    monkeypatch.setattr(adversarial.time, "perf_counter", lambda: next(clock))
+    stopped_after(5, tmp_path)
+    with np.load(tmp_path / "adversarial.npz") as saved:
+        before = saved["losses"][:, 2]
+    trained = fit(tmp_path)
+    assert before.shape == (4,) and trained.seconds.shape == (6,)
+    assert (trained.seconds > 0).all() and len(set(trained.seconds)) == 6
+    np.testing.assert_array_equal(trained.seconds[:4], before)
+
+
+def test_a_checkpoint_without_seconds_is_of_an_older_version_and_not_used(tmp_path, capsys):
+    first = fit(tmp_path)
+    path = tmp_path / "adversarial.npz"
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    np.savez(path, **arrays | {"losses": arrays["losses"][:, :2]})
+    capsys.readouterr()
+    again = fit(tmp_path)
+    assert "continuing" not in capsys.readouterr().out and again.seconds.shape == first.seconds.shape == (6,)
+
+
 def test_a_training_continues_only_when_nothing_has_changed(tmp_path, capsys):
     first = fit(tmp_path)
     capsys.readouterr()

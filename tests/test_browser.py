@@ -73,7 +73,8 @@ class Server:
         while time.monotonic() < deadline:
             try:
                 urllib.request.urlopen(f"{self.address}voila/static/no-such-file", timeout=5)
-            except urllib.error.HTTPError:
+            except urllib.error.HTTPError as error:
+                error.close()
                 return
             except OSError:
                 time.sleep(0.2)

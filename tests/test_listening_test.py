@@ -189,11 +189,96 @@ def test_a_piece_that_makes_no_sound_is_not_drawn(runs, tmp_path, monkeypatch, c
     assert f"sounds: {RNN}" in capsys.readouterr().out
 
 
+def noted(*notes, program=0, drum=False, beats_a_minute=120):
+    """A score of one track of notes (start and length in quarters)."""
+    score, track = symusic.Score(480), symusic.Track(program=program, is_drum=drum)
+    score.tempos.append(symusic.Tempo(0, beats_a_minute))
+    for start, length in notes:
+        track.notes.append(symusic.Note(round(480 * start), round(480 * length), 60, 100))
+    score.tracks.append(track)
+    return score
+
+
+def clip_of(systems, tmp_path, monkeypatch, **options):
+    """The sound of each system's clip, of a test of runs that have recorded just these: name -> (kind, scores)."""
+    monkeypatch.delenv("COURSE_SMOKE", raising=False)
+    record(tmp_path / "runs", monkeypatch, {name: (kind, False, scores) for name, (kind, scores) in systems.items()})
+    target = lt.build(results.load_results(tmp_path / "runs"), tmp_path / "test", **options)
+    clips = lt.load(target)["clips"]
+    return {clip["system"]: soundfile.read(target / "clips" / f"{clip['id']}.flac")[0] for clip in clips}
+
+
+def test_a_piece_that_is_mostly_silent_is_left_out(tmp_path, monkeypatch, capsys):
+    sparse = noted((0, 1), (7.9, 0.1))  # of 4 s half a second is heard, and the very end
+    gaps = {"Sparse": ("band", [sparse]), "Full": ("band", [tune(1), tune(2)])}
+    assert set(clip_of(gaps, tmp_path, monkeypatch, seconds=4)) == {"Full"}
+    assert "long enough and sounds: Sparse" in capsys.readouterr().out
+    silence = np.zeros((10 * 4_410, 2))
+    silence[: 5 * 4_410, 1] = 0.02
+    assert lt._sounding(silence) == 0.5
+
+
+def test_piano_clips_are_all_played_on_one_piano_and_without_drums(tmp_path, monkeypatch):
+    strings = tune(1, program=48)
+    strings.tracks.append(noted(*((beat / 2, 0.5) for beat in range(16)), drum=True).tracks[0])
+    systems = {"Piano": ("piano", [tune(1)]), "Strings": ("piano", [strings])}
+    clips = clip_of(systems, tmp_path, monkeypatch, seconds=3)
+    np.testing.assert_array_equal(clips["Piano"], clips["Strings"])
+    bands = {name: ("band", scores) for name, (_, scores) in systems.items()}
+    clips = clip_of(bands, tmp_path / "band", monkeypatch, seconds=3)
+    assert np.abs(clips["Piano"] - clips["Strings"]).max() > 0.01
+
+
+def test_every_clip_has_one_tempo_whatever_that_of_its_piece(tmp_path, monkeypatch):
+    notes = [(beat, 1) for beat in range(8)]
+    scores = {"Slow": noted(*notes, beats_a_minute=60), "Fast": noted(*notes, beats_a_minute=240)}
+    scores["Changing"] = noted(*notes)
+    scores["Changing"].tempos.append(symusic.Tempo(960, 30))
+    scores["Usual"] = noted(*notes)
+    clips = clip_of({name: ("piano", [score]) for name, score in scores.items()}, tmp_path, monkeypatch, seconds=4)
+    assert len(clips) == 4
+    for name in scores:
+        np.testing.assert_array_equal(clips[name], clips["Usual"], name)
+
+
+def test_runs_of_two_profiles_are_refused(runs, tmp_path):
+    paper = runs[1] | {"parameters": runs[1]["parameters"] | {"profile": "paper"}}
+    with pytest.raises(UsageError, match="of the profiles paper and quick: give folders of one profile"):
+        lt.build([runs[0], paper], tmp_path / "test", seconds=1)
+    assert not any(tmp_path.iterdir())
+    assert {clip["profile"] for clip in lt.load(lt.build([paper], tmp_path / "test", seconds=1))["clips"]} == {"paper"}
+
+
+def test_a_system_whose_pieces_are_all_silent_is_named(tmp_path, monkeypatch, capsys):
+    systems = {"GAN": ("band", [symusic.Score(480)]), CNN: ("band", [tune(1), tune(2)])}
+    assert set(clip_of(systems, tmp_path, monkeypatch, seconds=1)) == {CNN}
+    assert "Left out, as all their pieces are silent: GAN\n" in capsys.readouterr().out
+
+
+def test_the_place_of_a_clip_does_not_tell_its_system(runs, tmp_path):
+    tests = [lt.load(lt.build(runs, tmp_path / str(seed), clips_each=3, seconds=1, seed=seed)) for seed in (0, 1)]
+    orders = [[clip["system"] for clip in test["clips"]] for test in tests]
+    for order in orders:
+        changes = sum(one != other for one, other in pairwise(order))
+        assert order != sorted(order) and changes > len(set(order)), "clips of a system stand together"
+    assert orders[0] != orders[1]
+
+
+def test_the_usual_systems_are_those_that_a_paper_had_rated(runs):
+    assert lt.usual(runs, "rating") == ([CNN, RNN], 4)
+    assert lt.usual(runs, "pairs") == ([CNN, RNN], 2)
+    assert lt.usual(runs, "scales") == (None, 2), "the runs have none of them"
+    dilated = [{"systems": [{"name": "dilated, all"}, {"name": "dilated, mozart"}]}, {}]
+    assert lt.usual(dilated, "scales") == (["dilated, mozart", "dilated, all"], 2)
+    with pytest.raises(UsageError, match="Form 'stars' is unknown"):
+        lt.usual(runs, "stars")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"form": "stars"}, "Form 'stars' is unknown: use rating, scales, pairs"),
-        ({"systems": ["GAN"]}, r"System 'GAN' is unknown: the runs have 2D CNN, RNN \(Chen"),
+        ({"systems": ["GAN"]}, r"System 'GAN' is unknown: the runs have '2D CNN', 'RNN \(Chen et al.\)', 'Real"),
         ({"systems": ["Tiny"], "seconds": 2}, r"Too few clips \(0\)"),
         ({"systems": [XL], "clips_each": 1, "seconds": 1}, r"Too few clips \(1\)"),
         ({"systems": [XL], "form": "pairs", "seconds": 1}, r"Too few clips \(2\) for a test of form 'pairs'"),
@@ -591,6 +676,20 @@ def test_the_questions_can_be_read(folder):
                for tip, (label, _) in zip(choice.tooltips, choice.options, strict=True))  # fmt: skip
 
 
+def test_the_page_says_how_much_there_is_to_hear_and_does_so_once(folder, tmp_path):
+    target = copy(folder, tmp_path)
+    test = lt.load(target)
+    count = len(lt.items(test, ANN))
+    seconds = count * (2 if test["form"] == "pairs" else 1) * (test["seconds"] + 5)
+    reader = Reader(lp.page(target, ANN))
+    what = "pairs" if test["form"] == "pairs" else "clips"
+    assert f"There are {count} {what}, {max(1, round(seconds / 60))} minutes." in reader.text
+    reader.answer()
+    assert "<h1>" not in reader.text and f"2 of {count}" in reader.text
+    reader.button("Back").click()
+    assert "<h1>Listening test</h1>" in reader.text
+
+
 def test_closing_and_opening_goes_on_where_one_stopped(folder, tmp_path):
     target = copy(folder, tmp_path)
     count = len(lt.items(lt.load(target), ANN))
@@ -637,7 +736,8 @@ def test_one_can_go_back_from_the_end(rating):
     reader = Reader(lp.page(rating, ANN))
     for _ in range(9):
         reader.answer(3)
-    assert "Thank you" in reader.text
+    assert "Thank you" in reader.text and "<h1>" not in reader.text
+    assert '<a href="?new">' in reader.text and f"?listener={ANN}" in reader.text
     reader.button("Back").click()
     assert "9 of 9" in reader.text and reader.choices[0].value == 4
     reader.answer(4)
@@ -700,10 +800,11 @@ def visit(folder, monkeypatch, cookie=None, query=None):
             monkeypatch.setenv(name, value)
     lp.voila_page()
     script, box = shown
-    pattern = (
-        rf'<script>document.cookie = "course_listener_{lt.load(folder)["id"]}=({lt.CODE}); max-age=2592000; path=/; '
-    )
-    return re.fullmatch(pattern + r'SameSite=Lax"</script>', script.data)[1], Reader(box)
+    start, _, end = lp.SCRIPT.partition("COOKIE")
+    assert end and script.data.startswith(start) and script.data.endswith(end)
+    value = script.data.removeprefix(start).removesuffix(end)
+    pattern = rf"course_listener_{lt.load(folder)['id']}=({lt.CODE}); max-age=2592000; path=/; SameSite=Lax"
+    return re.fullmatch(pattern, value)[1], Reader(box)
 
 
 def test_a_cookie_or_an_address_tells_who_comes_back(rating, monkeypatch):
@@ -711,9 +812,14 @@ def test_a_cookie_or_an_address_tells_who_comes_back(rating, monkeypatch):
     code, reader = visit(rating, monkeypatch)
     reader.answer()
     for cookie in (f"{name}={code}", f'a="{{b}}"; {name}={code}', f"x=1;{name}={code}; y=2"):
-        again, reader = visit(rating, monkeypatch, cookie, f"listener={BEN}")
+        again, reader = visit(rating, monkeypatch, cookie)
         assert again == code and "2 of 9" in reader.text
     assert visit(rating, monkeypatch, "x=1", f"a=b&listener={code}")[0] == code
+    for query in (f"listener={BEN}", f"new&listener={BEN}"):
+        assert visit(rating, monkeypatch, f"{name}={code}", query)[0] == BEN, "the address wins over the cookie"
+    for query in ("new", "new=", "new=1"):
+        fresh, reader = visit(rating, monkeypatch, f"{name}={code}", query)
+        assert fresh not in (code, BEN) and "1 of 9" in reader.text
     assert visit(rating, monkeypatch, f"not_{name}={code}")[0] != code
     assert visit(rating, monkeypatch, f"course_listener_00000000={code}")[0] != code
     assert visit(rating, monkeypatch)[0] != code
@@ -794,7 +900,8 @@ def test_the_page_is_served_and_the_folder_is_not(rating):
         for _ in range(120):
             try:
                 get("voila/static/none")
-            except urllib.error.HTTPError:
+            except urllib.error.HTTPError as error:
+                error.close()
                 break  # it answers
             except OSError:
                 assert server.poll() is None, (rating / "voila.log").read_text()
@@ -820,6 +927,7 @@ def test_the_page_is_served_and_the_folder_is_not(rating):
             for path in (f"voila/files/{file}", file):
                 with pytest.raises(urllib.error.HTTPError) as refused:
                     get(path)
+                refused.value.close()
                 assert refused.value.code in (403, 404), path
     finally:
         server.send_signal(signal.SIGINT)

@@ -394,33 +394,52 @@ def test_beside_published():
     }  # fmt: skip
 
 
-def test_heard_takes_the_smaller_contrast():
+def test_heard_takes_the_smaller_contrast_and_the_wider_interval():
     # CNN - RNN: a 3, b 2; real - CNN: a 3, b 2; c did not hear real music, and does not count
-    found = ratings.heard(TEST, [*ANSWERS, *rated(TEST, {"c": [10, 10, 1, 1]})])
-    assert found == {"chz-rating": ratings.Heard(2.5, 2.0, 3.0, 2)}
+    chz = ratings.heard(TEST, [*ANSWERS, *rated(TEST, {"c": [10, 10, 1, 1]})])["chz-rating"]
+    assert (chz.value, chz.listeners) == (2.5, 2)
+    rnn, cnn, real = [3.5, 4.5], [6, 7], [9.5, 8.5]  # mean of each clip over a and b
+    over_clips = [ratings.clip_luck(rnn, cnn), ratings.clip_luck(cnn, real)]
+    assert chz.low == pytest.approx(min(each["low"] for each in over_clips)) and chz.low < 2
+    assert chz.high == pytest.approx(max(3, min(each["high"] for each in over_clips)))
+
+
+def test_heard_where_clips_fare_alike_keeps_the_interval_over_listeners():
     # real - CNN is the smaller for the mean, yet CNN - RNN in the draws of b alone
     answers = rated(TEST, {"a": [1, 1, 6, 6, 5, 5], "b": [6, 6, 5, 5, 10, 10]})
     assert ratings.heard(TEST, answers)["chz-rating"] == (2.0, -1.0, -1.0 + 3, 2)
 
 
-def test_heard_needs_two_listeners():
+def test_heard_needs_two_listeners_and_two_clips_a_side():
     assert ratings.heard(TEST, [given for given in ANSWERS if given["listener"] == "a"]) == {}
+    test = a_test(clips_each=1)
+    assert ratings.heard(test, rated(test, {"a": [2, 6, 9], "b": [3, 7, 9]})) == {}
 
 
 def test_heard_of_all_composers():
-    test = a_test(DILATED, "scales", 1)
+    test = a_test(DILATED, "scales", 2)
     first = {0: (5, 0, 0, 5, 5), 1: (3, 0, 0, 3, 3), 2: (1, 0, 0, 1, 1), 3: (2, 5, 5, 1, 0)}  # 3 against 1
     second = {0: (4, 0, 0, 4, 4), 1: (4, 0, 0, 4, 4), 2: (4, 0, 0, 4, 4), 3: (5, 5, 5, 5, 5)}  # 4 against 5
-    found = ratings.heard(test, scaled(test, {"a": first, "b": second}))
-    assert found == {"ml-all-worse": pytest.approx((0.5, -1, 2, 2))}
+    twice = [{2 * i + j: five for i, five in rows.items() for j in (0, 1)} for rows in (first, second)]
+    found = ratings.heard(test, scaled(test, dict(zip("ab", twice, strict=True))))
+    assert list(found) == ["ml-all-worse"]
+    value, low, high, listeners = found["ml-all-worse"]
+    assert (value, listeners) == (0.5, 2) and low <= -1 and high >= 2
 
 
-def test_heard_of_transformer_xl_is_against_the_other_generated_systems():
-    test = a_test(("LSTM next note", "Transformer-XL", "GRU next note", "Real music, piano"), clips_each=1)
-    found = ratings.heard(test, rated(test, {"a": [2, 6, 4, 10], "b": [5, 6, 3, 10], "c": [1, 9, 1]}))
-    assert found == {"tk-txl-good": pytest.approx((13 / 3, 2, 8, 3))}
-    alone = a_test(("Transformer-XL", "Real music, piano"), clips_each=1)
-    assert ratings.heard(alone, rated(alone, {"a": [6, 10], "b": [6, 10]})) == {}
+def test_heard_of_transformer_xl_is_against_the_generated_systems_of_its_kind():
+    names = ("LSTM next note", "Transformer-XL", "GRU next note", "Real music, piano", "2D CNN")
+    test = a_test(names, clips_each=2)
+    for clip in test["clips"]:
+        clip["kind"] = "band" if clip["system"] == "2D CNN" else "piano"
+    given = {"a": [2, 2, 6, 6, 4, 4, 10, 10, 9, 9], "b": [5, 5, 6, 6, 3, 3, 10, 10, 1, 1]}
+    found = ratings.heard(test, rated(test, given))
+    value, low, high, listeners = found["tk-txl-good"]
+    assert (value, low, listeners) == (pytest.approx(2.5), pytest.approx(2), 2) and high >= 3
+    alone = a_test(("Transformer-XL", "Real music, piano"))
+    assert ratings.heard(alone, rated(alone, {"a": [6, 6, 10, 10], "b": [6, 6, 10, 10]})) == {}
+    pairs = a_test(names, "pairs")
+    assert ratings.heard(pairs, []) == {}
 
 
 def test_heard_leaves_repeats_out():

@@ -295,7 +295,7 @@ def test_systems_are_set_side_by_side(systems, tmp_path):
     ]
     systems["notes"] = ["No overlaps for the band."]
     page = write(tmp_path)
-    head = "System Profile Runs Parameters Training To make a minute Copied Longest copy, notes Overlap"
+    head = "System Profile Runs Parameters Training To make a minute Copied Longest copy Overlap"
     assert f"No overlaps for the band. Piano {head} polyphony pitch range real music quick 1" in page.text
     assert "real music quick 1 – – – – – 0.875 0.875 –" in page.text
     assert f"{EVIL} quick 1 12,345 2 min 30 s 0.2 s 12.5 % 7.5 0.5 – 0.375" in page.text
@@ -366,6 +366,19 @@ def test_a_report_made_again_is_the_same_and_old_pictures_go(tmp_path):
     (folder / "02_lstm_next_note.ipynb").unlink()
     write(tmp_path)
     assert len(list((tmp_path / "index_files").iterdir())) == 1
+
+
+def test_only_files_of_an_earlier_report_go(tmp_path):
+    make_run(tmp_path / "run")
+    files = tmp_path / "index_files"
+    files.mkdir()
+    foreign = {"my_song.ogg", f"{'0' * 20}.mid", f"{'0' * 19}.ogg", f"{'0' * 20}.png.bak", f"x{'0' * 20}.png"}
+    own = {f"{'0' * 20}.ogg", f"{'f' * 20}.png"}
+    for name in foreign | own:
+        (files / name).write_text("mine")
+    write(tmp_path)
+    left = {path.name for path in files.iterdir()}
+    assert foreign <= left and not own & left and len(left - foreign) == 2
 
 
 def test_report_merges_folders_into_the_one_that_holds_them(tmp_path, capsys):

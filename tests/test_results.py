@@ -209,6 +209,19 @@ def test_runs_that_differ_in_more_than_the_seed_are_flagged(record, tmp_path):
     assert rows(tmp_path)["va-variance"]["reason"] == "the runs averaged differ in architecture, data"
 
 
+def test_the_newest_runs_are_where_latest_leads(tmp_path):
+    assert results.newest(tmp_path) == tmp_path / "latest", "nothing there yet: a name to complain of"
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "latest").write_text("monday\n")
+    assert results.newest(tmp_path) == tmp_path / "monday"
+    (tmp_path / "latest").unlink()
+    try:
+        (tmp_path / "latest").symlink_to("monday")
+    except OSError:
+        pytest.skip("links are refused here")
+    assert results.newest(tmp_path) == tmp_path / "monday"
+
+
 def test_different_data_are_told_for_each_notebook_and_profile(record, tmp_path):
     record("a", seed=0)
     record("b", seed=1)
@@ -237,15 +250,25 @@ def test_a_diverged_run_shows_on_the_scoreboard(record, tmp_path):
     assert "diverged" in row["reason"]
 
 
+SYSTEM = {"name": "GAN", "kind": "piano", "real": False, "pieces": [], "beats": 4.0}
+HEARD = {"id": "chz-rating", "value": 0.5, "detail": {"listeners": 5, "profile": "quick"}, "heard": [0.0, 1.0]}
+
+
 def test_damaged_files_are_named_and_skipped(record, tmp_path):
     good = record("good", va_variance=0.3)
-    whole = json.loads(good.read_text())
+    whole = json.loads(good.read_text()) | {"systems": [SYSTEM], "claims": [HEARD]}
+    good.write_text(json.dumps(whole))
     damaged = {
         "cut": good.read_text()[:100],
         "list": "[]",
         "keyless": json.dumps({key: whole[key] for key in whole if key != "device"}),
         "words": json.dumps(whole | {"claims": [{"id": "va-leak", "value": "much", "detail": None}]}),
         "binary": "\0",
+        "no systems": json.dumps(whole | {"systems": None}),
+        "kindless": json.dumps(whole | {"systems": [{key: SYSTEM[key] for key in SYSTEM if key != "kind"}]}),
+        "dataless": json.dumps(whole | {"parameters": {"profile": "quick", "seed": 0}}),
+        "unheard": json.dumps(whole | {"claims": [HEARD | {"heard": [None, 1.0]}]}),
+        "clipless": json.dumps(whole | {"claims": [HEARD | {"detail": {"listeners": 5}}]}),
     }
     for name, text in damaged.items():
         (tmp_path / name).mkdir()

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+import symusic
 
-from course_lib import doctor, results, run
+from course_lib import doctor, listening_test, results, run
 
 PARAMETERS = 'profile = "quick"  # or "paper"\nseed = 0\ndata = "embedded"\n'
 FINISH = """
@@ -293,6 +295,23 @@ def test_without_out_the_run_folder_is_a_new_one_and_latest_leads_to_it(notebook
     assert found == ["2026-01-01_00-00-00", "2026-01-02_00-00-00", "latest"]
 
 
+@pytest.mark.parametrize("reader", ["12", "13"])
+def test_a_notebook_that_reads_what_others_left_does_not_move_latest(notebooks, jobs, monkeypatch, reader):
+    monkeypatch.setattr(results, "ROOT", Path.cwd())
+    for number in ("12", "13"):
+        write_notebook(notebooks / f"{number}_reads.ipynb", *GOOD)
+    times = iter(range(1, 9))
+    monkeypatch.setattr(run, "datetime", Namespace(now=lambda: datetime(2026, 1, next(times))))
+    assert command(f"run {reader}") == 0
+    assert jobs[-1].folder.parent.parent == Path("runs").resolve() and not Path("runs/latest").exists()
+    assert command("run 2") == 0
+    first = jobs[-1].folder.parent
+    assert command(f"run {reader}") == 0
+    assert jobs[-1].folder.parent != first and Path("runs/latest").resolve() == first
+    assert command(f"run 2 {reader}") == 0
+    assert Path("runs/latest").resolve() == jobs[-1].folder.parent != first
+
+
 def test_where_links_are_refused_latest_is_a_text_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("privilege not held")))
     run._point_latest(tmp_path / "2026-01-01_00-00-00")
@@ -312,6 +331,121 @@ def test_progress_bars_stay_out_of_a_log():
     passed.write("epoch 1\n\nepoch 2\n")
     passed.write("\r 10%|#         |")
     assert log == ["    epoch 1\n\n    epoch 2\n"]
+
+
+# ---------------------------------------------------------------- the listening test
+
+RATED = {"2D CNN": "band", "RNN (Chen et al.)": "band", "MelodyCNN + HarmonyCNNs": "piano", "VAE-NN": "piano"}
+DILATED = [f"dilated, {composer}" for composer in ("mozart", "haydn", "beethoven", "all")]
+
+
+def tune(seed: int) -> symusic.Score:
+    """Twelve quarter notes: six seconds."""
+    score, track = symusic.Score(480), symusic.Track()
+    track.notes.extend(symusic.Note(480 * i, 480, 50 + (7 * seed + 5 * i) % 30, 80) for i in range(12))
+    score.tracks.append(track)
+    return score
+
+
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """The pages that would have been served: folder, port and ip. The checkout is an empty folder."""
+    served = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(run.listening_page, "serve", lambda *given: served.append(given) or 0)
+    return served
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch, offered):
+    """A run with five pieces of all systems that the papers had rated, to which runs/latest leads."""
+    monkeypatch.delenv("COURSE_SMOKE", raising=False)
+    folder = tmp_path / "runs" / "monday"
+    monkeypatch.setenv("COURSE_OUT", str(folder / "07_cnn_2d"))
+    made = results.start("07_cnn_2d", "quick", 0, "embedded")
+    names = RATED | dict.fromkeys(DILATED, "piano") | {"Other": "band"}
+    for number, (name, kind) in enumerate(names.items()):
+        made.system(name, [tune(10 * number + i) for i in range(5)], kind)
+    for kind in ("piano", "band"):
+        made.system(f"Real music, {kind}", [tune(100 + i) for i in range(5)], kind, real=True)
+    made.finish()
+    run._point_latest(folder)
+    return folder
+
+
+def drawn(target: Path) -> dict[str, int]:
+    """How many clips of each system a listening test has."""
+    return dict(Counter(clip["system"] for clip in listening_test.load(target)["clips"]))
+
+
+@pytest.mark.parametrize(
+    "form, systems, clips",
+    [
+        ("rating", ["2D CNN", "RNN (Chen et al.)", "Real music, band"], 4),
+        ("scales", [*DILATED, "Real music, piano"], 2),
+        ("pairs", [*RATED, "Real music, band", "Real music, piano"], 2),
+    ],
+)
+def test_listen_takes_what_the_paper_with_that_form_had_rated(recorded, offered, form, systems, clips):
+    words = "listen --seconds 1" + f" --form {form}" * (form != "rating")
+    assert command(words) == 0
+    target = Path("runs/listening").resolve() / form
+    assert offered == [(target, 8866, "0.0.0.0")]
+    test = listening_test.load(target)
+    assert (test["form"], test["seconds"]) == (form, 1)
+    assert drawn(target) == dict.fromkeys(systems, clips)
+
+
+def test_listen_takes_the_systems_clips_and_address_that_are_asked_for(recorded, offered):
+    assert command("listen --systems all --clips 1 --seconds 1 --out all --port 9000 --ip 127.0.0.1") == 0
+    assert drawn(Path("all")) == dict.fromkeys([*RATED, *DILATED, "Other", "Real music, band", "Real music, piano"], 1)
+    assert run.main(["listen", str(recorded), "--systems", "VAE-NN", "--seconds", "1", "--out", "one"]) == 0
+    assert drawn(Path("one")) == {"VAE-NN": 4, "Real music, piano": 4}
+    assert offered == [(Path("all").resolve(), 9000, "127.0.0.1"), (Path("one").resolve(), 8866, "0.0.0.0")]
+
+
+def test_listen_goes_on_with_a_test_that_is_there(recorded, offered, capsys):
+    assert command("listen --form pairs --seconds 1 --clips 1 --out mine") == 0
+    target, listener = Path("mine").resolve(), "abcdefgh"
+    before, test = (target / "test.json").read_bytes(), listening_test.load(target)
+    for number in (0, 1, 0):
+        item = listening_test.items(test, listener)[number]
+        answer = {"listener": listener, "item": number, "answer": {"preferred": item["clips"][0]}}
+        listening_test.append(target, {"test": test["id"], **item, **answer, "time": "2026-01-01T00:00:00+00:00"})
+    capsys.readouterr()
+    for words in ("listen --out mine", "listen --out mine --form pairs"):
+        assert command(words) == 0
+        said = capsys.readouterr().out
+        assert f"Going on with the test in {target} (form pairs, 6 clips of 1 s, 2 answers so far)." in said
+    for form in ("rating", "scales", "stars"):
+        assert command(f"listen --out mine --form {form}") == 2
+        captured = capsys.readouterr()
+        assert captured.err == f"{target} holds a test of form pairs: choose another --out for a new one.\n"
+    assert (target / "test.json").read_bytes() == before and len(offered) == 3
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("listen", "latest' does not exist: give a folder that run has written."),
+        ("listen nowhere", "nowhere' does not exist"),
+        ("listen .", "None of 0 runs has recorded pieces of a system: run a notebook from 02 on first."),
+        ("listen . --form stars", "Form 'stars' is unknown: use rating, scales, pairs."),
+    ],
+)
+def test_listen_without_runs_gets_one_sentence(words, said, offered, capsys):
+    assert command(words) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert offered == [] and contents(Path.cwd()) == []
+
+
+def test_listen_follows_latest_where_it_is_a_text_file(recorded, offered):
+    (recorded.parent / "latest").unlink()
+    (recorded.parent / "latest").write_text("monday\n")
+    assert command("listen --seconds 1 --out mine") == 0
+    assert drawn(Path("mine"))["2D CNN"] == 4
 
 
 # ---------------------------------------------------------------- doctor

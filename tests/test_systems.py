@@ -94,6 +94,12 @@ def test_a_system_may_be_all_silence(start):
     assert (run.systems[0]["pieces"], run.systems[0]["silent"], run.systems[0]["beats"]) == ([], 3, 0)
 
 
+def test_beats_include_the_silence_that_the_scores_lack(start):
+    run = start()
+    run.system("GAN", [melody(60, 62), symusic.Score(480)], beats=32)
+    assert run.systems[0]["beats"] == 32
+
+
 def test_systems_keep_their_order_and_a_second_recording_replaces(start):
     run = start()
     run.system("B", [melody(60), melody(61)])
@@ -129,14 +135,18 @@ CLAIM = results.claims()["chz-rating"]
 
 @pytest.fixture
 def board(start, tmp_path):
-    """Writes a run for each dict of `heard` (the interval), `value` and what `start` takes; the row of the claim."""
+    """The claim's row from a run for each dict: `heard` (interval), `value`, `listeners`, `clips`, for `start`."""
 
     def board(*runs):
         for number, given in enumerate(runs):
-            given = {"value": 1.0, "heard": None, "seed": number} | given
+            given = {"value": 1.0, "heard": None, "seed": number, "listeners": 5, "clips": "quick"} | given
             value, interval = given.pop("value"), given.pop("heard")
+            people, clips = given.pop("listeners"), given.pop("clips")
             run = start(f"{number:02}", **given)
-            run.claim("chz-rating", value) if interval is None else run.heard("chz-rating", value, *interval, 5)
+            if interval is None:
+                run.claim("chz-rating", value)
+            else:
+                run.heard("chz-rating", value, *interval, people, clips)
             run.finish()
         [row] = [row for row in results.scoreboard(results.load_results(tmp_path)) if row["id"] == "chz-rating"]
         return row
@@ -157,7 +167,7 @@ def board(start, tmp_path):
 def test_listeners_decide_by_their_interval(board, low, high, outcome):
     row = board({"value": 0.7, "heard": (low, high)})
     assert (row["verdict"], row["measured"], row["low"], row["high"], row["runs"]) == (outcome, 0.7, low, high, 1)
-    assert row["reason"] == "5 listeners" + (": their interval spans 0" if outcome == "inconclusive" else "")
+    assert row["reason"] == "5 listeners" + (": the interval spans 0" if outcome == "inconclusive" else "")
     assert (row["measure"], row["rule"]) == (CLAIM.heard, "above 0") and CLAIM.heard
 
 
@@ -166,23 +176,33 @@ def test_listeners_beat_proxies(board, tmp_path, profile):
     proxies = [{"value": 5.0, "profile": profile}, {"value": 6.0, "profile": profile, "seed": 7}]
     row = board(proxies[0], {"value": -1.0, "heard": (-2.0, -0.5), "notebook": "12_listening_test"}, proxies[1])
     assert (row["verdict"], row["measured"], row["runs"]) == ("not reproduced", -1, 1)
-    assert (row["profile"], row["links"]) == ("quick", [str(tmp_path / "01")])
+    assert (row["profile"], row["links"]) == ("quick", [str(tmp_path / "01")]) and row["proxy"] is False
 
 
 def test_without_listeners_the_proxy_stands(board):
     row = board({"value": 5.0})
     assert (row["verdict"], row["measured"], row["measure"]) == ("needs listeners", 5, CLAIM.measure)
-    assert row["rule"] == CLAIM.rule and row["reason"] == results.LISTEN
+    assert row["rule"] == CLAIM.rule and row["reason"] == results.LISTEN and row["proxy"] is True
 
 
-@pytest.mark.parametrize("later", [(0.2, 1.0), (-1.0, -0.2)])
-def test_the_latest_listening_test_counts_alone(board, tmp_path, later):
-    row = board({"heard": (-3.0, -2.0)}, {"heard": (2.0, 3.0)}, {"value": 0.5, "heard": later})
-    assert (row["measured"], row["low"], row["high"], row["runs"]) == (0.5, *later, 1)
-    assert row["links"] == [str(tmp_path / "02")]
+def test_without_runs_there_is_no_proxy(board):
+    assert board()["proxy"] is False
 
 
-def test_the_latest_is_by_time_not_by_folder(start, tmp_path):
+@pytest.mark.parametrize("clips", ["quick", "paper"])
+def test_what_was_heard_has_the_profile_of_its_clips(board, clips):
+    row = board({"value": 5.0, "profile": "paper"}, {"heard": (0.5, 1.5), "clips": clips})
+    assert (row["profile"], row["verdict"]) == (clips, "reproduced")
+
+
+@pytest.mark.parametrize("order", [(6, 12, 7), (12, 6, 7), (6, 7, 12)])
+def test_the_listening_test_with_most_listeners_counts_alone(board, tmp_path, order):
+    row = board(*({"value": people, "heard": (people - 1, people + 1), "listeners": people} for people in order))
+    assert (row["measured"], row["low"], row["high"], row["runs"]) == (12, 11, 13, 1)
+    assert row["links"] == [str(tmp_path / f"{order.index(12):02}")] and row["reason"] == "12 listeners"
+
+
+def test_of_as_many_listeners_the_latest_by_time_counts(start, tmp_path):
     for folder, value in (("z", 1.0), ("a", 2.0)):
         run = start(folder, seed=int(value))
         run.heard("chz-rating", value, value - 0.5, value + 0.5, 5)
@@ -195,8 +215,12 @@ def test_what_was_heard_is_recorded_with_the_claim(start):
     run = start()
     run.claim("chz-rating", 9.0)
     run.heard("chz-rating", 1.5, 0.5, 2.5, 12)
-    entry = {"id": "chz-rating", "value": 1.5, "detail": {"listeners": 12}, "heard": [0.5, 2.5]}
-    assert finished(run)["claims"] == [entry]
+    run.heard("tk-txl-good", 2, 1, 3, 9, "paper")
+    about = [{"listeners": 12, "profile": "quick"}, {"listeners": 9, "profile": "paper"}]
+    assert finished(run)["claims"] == [
+        {"id": "chz-rating", "value": 1.5, "detail": about[0], "heard": [0.5, 2.5]},
+        {"id": "tk-txl-good", "value": 2.0, "detail": about[1], "heard": [1, 3]},
+    ]
 
 
 def test_other_claims_are_judged_as_before(start, tmp_path):
@@ -224,7 +248,7 @@ def test_what_only_listeners_judge_says_what_their_figure_is(id):
     assert results.claims()[id].listeners and results.claims()[id].heard
 
 
-def test_the_latest_listening_test_counts_even_of_a_run_that_was_repeated(board):
+def test_a_listening_test_counts_even_of_a_run_that_was_repeated(board):
     repeated = board(
         {"seed": 0, "heard": (-3, -2)}, {"seed": 1, "heard": (2, 3)}, {"seed": 0, "value": 0.5, "heard": (0.2, 1)}
     )
