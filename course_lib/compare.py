@@ -127,7 +127,15 @@ def _rows(runs: Sequence[Mapping[str, Any]], kind: str, real: Sequence[Measured]
     reference = [piece for song in real for piece in song]
     if real:
         halves = [[piece for song in real[half::2] for piece in song] for half in (0, 1)]
-        yield _row({"profile": runs[0]["parameters"]["profile"]}, {"name": REAL}, *halves)
+        heard = (
+            Path(run["folder"]) / file
+            for run in runs
+            for system in run.get("systems", [])
+            if system["real"] and system["kind"] == kind
+            for file in system["pieces"]
+        )
+        shown = {"profile": runs[0]["parameters"]["profile"], "piece": next(filter(Path.is_file, heard), None)}
+        yield _row(shown, {"name": REAL}, *halves)
     for run in runs:
         shown = {"notebook": run["notebook"], "profile": run["parameters"]["profile"], "folder": run["folder"]}
         for system in run.get("systems", []):

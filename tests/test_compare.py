@@ -250,6 +250,8 @@ def test_kinds_stay_apart_and_real_systems_are_no_rows(monkeypatch, songs, compa
     found = compared({"systems": systems})
     assert [row["system"] for row in found["piano"]] == [compare.REAL, "GRU"]
     assert [row["system"] for row in found["band"]] == [compare.REAL, "CNN"]
+    heard = [found[kind][0]["piece"].name for kind in ("piano", "band")]  # to be played beside the others
+    assert heard == ["real_music_piano_01.mid", "real_music_band_01.mid"]
     assert "drum_pattern_rate" in row_of(found["band"], "CNN")["overlaps"]
 
 

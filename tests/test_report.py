@@ -298,7 +298,7 @@ def test_systems_are_set_side_by_side(systems, tmp_path):
     head = "System Profile Runs Parameters Training To make a minute Copied Longest copy Overlap"
     assert f"No overlaps for the band. Piano {head} polyphony pitch range real music quick 1" in page.text
     assert "real music quick 1 – – – – – 0.875 0.875 –" in page.text
-    assert f"{EVIL} quick 1 12,345 2 min 30 s 0.2 s 12.5 % 7.5 0.5 – 0.375" in page.text
+    assert f"{EVIL} quick 1 12,345 2 min 30 s 0.25 s 12.5 % 7.5 0.5 – 0.375" in page.text
     (region,) = [element for element in page.all("div") if element.get("class") == "scroll"]
     assert region["tabindex"] == "0" and region["role"] == "region"
     assert [row for row in page.all("tr") if row.get("class")] == [{"class": "reference"}]
