@@ -108,7 +108,8 @@ def build(
 
     if len(profiles := {piece.profile for piece in _pieces(runs)}) > 1:
         raise UsageError(f"The runs are of the profiles {' and '.join(sorted(profiles))}: give folders of one profile.")
-    if silent := sorted({s["name"] for run in runs for s in run.get("systems", []) if not s["pieces"]}):
+    recorded = [system for run in runs for system in run.get("systems", [])]
+    if silent := sorted({s["name"] for s in recorded if not s["pieces"] and (not systems or s["name"] in systems)}):
         print(f"Left out, as all their pieces are silent: {', '.join(silent)}")
     drawn = _drawn(_chosen(_pieces(runs), systems), clips_each, seconds, seed)
     random.Random(seed).shuffle(drawn)  # so that a clip's place in test.json does not tell its system
