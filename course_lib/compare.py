@@ -37,9 +37,10 @@ def systems(runs: Sequence[Mapping[str, Any]]) -> dict[str, list]:
     A row has "system", "notebook", "profile", "runs", the means over runs of "parameters", "training_seconds",
     "seconds_per_minute" (to generate a minute of music at 120 beats a minute), "copied_share",
     "longest_copied_run", "overlap" (mean over measures) and "overlaps" (by measure, 0 to 1), and of the first run
-    "piece" (path of a MIDI file) and "folder". A figure that no run has is None. Runs are compared with
-    others of the same data, profile and seed: their reference are the songs on which none of them trained. The row
-    ``REAL`` compares half of those songs with the other half. "notes" are sentences on what could not be had.
+    "piece" (path of a MIDI file) and "folder". A figure that no run has is None, as are the overlaps of a system of
+    which a file is gone. Runs are compared with others of the same data, profile and seed: their reference are the
+    songs on which none of them trained. The row ``REAL`` compares half of those songs with the other half. "notes" are
+    sentences on what could not be had.
     """
     found: dict[str, list] = {"piano": [], "band": [], "notes": []}
     for kind in results.KINDS:
@@ -142,18 +143,18 @@ def _rows(runs: Sequence[Mapping[str, Any]], kind: str, real: Sequence[Measured]
             if system["kind"] == kind and not system["real"]:
                 paths = [Path(run["folder"]) / file for file in system["pieces"]]
                 shown["piece"] = next((path for path in paths if path.is_file()), None)
-                pieces = [_on_grid(score, kind) for score in _scores(paths)]
-                if pieces or not paths:  # else silence alone would stand for a system whose files are gone
+                pieces = []
+                if all(path.is_file() for path in paths):  # committed results keep one of many, which tells little
+                    pieces = [_on_grid(score, kind) for score in _scores(paths)]
                     pieces += [_on_grid(symusic.Score(480), kind)] * system.get("silent", 0)
                 yield _row(shown, system, [_measures(*_beginning(*piece, kind), kind) for piece in pieces], reference)
 
 
 def _scores(paths: Iterable[Path]) -> Iterator[symusic.Score]:
-    """Of the MIDI files that are there; a warning names one that cannot be read."""
+    """Of MIDI files; a warning names one that cannot be read."""
     for path in paths:
         try:
-            if path.is_file():
-                yield sources.read_midi(path)
+            yield sources.read_midi(path)
         except (OSError, ValueError) as error:
             warnings.warn(f"{path} is left out of the comparison: {error}.", stacklevel=2)
 
