@@ -11,7 +11,7 @@ import numpy as np
 import symusic
 
 SAMPLE_RATE = 44_100
-COMPRESSION = 0.8  # of Ogg, 0 to 1: half the size of the default, the spectrum to 8 kHz within 0.7 dB of the original
+COMPRESSION = 0.8  # of Ogg, 0 to 1: half the size of the default, the spectrum to 8 kHz off by 0.7 dB on average
 WRITE_BLOCK = 2**16  # frames handed to the Ogg encoder at once: some libsndfile versions overflow on long arrays
 
 

@@ -59,7 +59,7 @@ VOILA = {  # its settings
         "log_level": "ERROR",
         # Voilà's template asks a foreign server for icons; without Internet the page would wait for them.
         "tornado_settings": {
-            "disable_check_xsrf": True,  # else a page that is closed cannot stop its kernel
+            "disable_check_xsrf": True,  # else a page that is left cannot stop its kernel
             "headers": {
                 "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
                 "connect-src 'self' ws: wss:"
@@ -74,7 +74,7 @@ VOILA = {  # its settings
         "allow_template_override": "NO",
         "allow_theme_override": "NO",
     },
-    "MappingKernelManager": {"cull_idle_timeout": 600, "cull_interval": 60},  # seconds after a page was closed
+    "MappingKernelManager": {"cull_idle_timeout": 600, "cull_interval": 60},  # seconds; for tabs that were closed
 }
 
 COOKIE_SECONDS = 30 * 24 * 3600

@@ -199,7 +199,7 @@ def _opening(piece: Piece, seconds: float) -> symusic.Score | None:
     try:
         score = sources.read_midi(piece.path)
         score.tempos = [symusic.Tempo(0, TEMPO)]
-        if piece.kind == "piano":  # neither is another instrument to tell who plays
+        if piece.kind == "piano":  # else real music, or a model, could be told by its instruments
             score.tracks = [track for track in score.tracks if not track.is_drum]
             for track in score.tracks:
                 track.program = 0

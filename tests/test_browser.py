@@ -1,5 +1,6 @@
 """A listening test in a real browser: two listeners at once, a page that is closed, a server that is killed."""
 
+import contextlib
 import json
 import random
 import re
@@ -80,6 +81,13 @@ class Server:
                 time.sleep(0.2)
         raise TimeoutError("the server did not start")
 
+    def kernels(self):
+        count = 0
+        for each in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                count += "ipykernel_launcher" in " ".join(each.cmdline())
+        return count
+
     def kill(self):
         """The power goes: server and kernels at once."""
         family = [*psutil.Process(self.process.pid).children(recursive=True), psutil.Process(self.process.pid)]
@@ -131,6 +139,13 @@ def test_two_listeners_at_once_rate_a_whole_test_through_a_closed_page_and_a_kil
         for rating in (3, 4):
             for first, page in pages.items():
                 rate(page, rating * first)
+        assert server.kernels() == 2
+        pages[2].goto("about:blank")  # a page that is left stops its kernel
+        deadline = time.monotonic() + 30
+        while server.kernels() > 1 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert server.kernels() == 1
+
         pages[1].close()  # and opened again by the address alone
         pages[1] = ann.new_page()
         pages[1].goto(server.address)
