@@ -201,7 +201,8 @@ def test_strings_are_alto_and_tenor_by_the_beat_an_octave_higher(pairs):
 def test_the_first_bar_line_falls_on_a_bar(name, upbeat, chorales):
     """By the bars of the score itself, as music21 reads it."""
     piece = arrange.arrange(chorales[name])
-    measures = converter.parse(dict(sources.corpus_paths())[name]).parts[0].getElementsByClass("Measure")
+    score = converter.parse(dict(sources.corpus_paths())[name], forceSource=True)
+    measures = score.parts[0].getElementsByClass("Measure")
     first = next(measure.offset for measure in measures if measure.duration.quarterLength == 4)
     assert first == upbeat
     start = notes(piece, piece.tracks[PIANO])[0, 0]

@@ -169,7 +169,7 @@ def test_corpus_gives_the_same_classes_both_ways_and_what_midi_drops_is_counted(
     paths = dict(sources.corpus_paths())
     counted = {"notes": 0, "grace": 0, "spelled otherwise": 0}
     for name in [f"bach/{chorale}" for chorale in CHORALES] + MOVEMENTS:
-        stream = music21.converter.parse(paths[name])
+        stream = music21.converter.parse(paths[name], forceSource=True)
         score = sources.score_from_music21(stream)
         for durations in (True, False):
             reference = encode.notes_music21(stream, durations)

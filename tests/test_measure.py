@@ -1,7 +1,6 @@
 """measure.py: every measure on rolls whose value is known by hand, and against pypianoroll."""
 
 import math
-import time
 
 import music21
 import numpy as np
@@ -32,14 +31,15 @@ def melody(pitches, steps=4):
 
 
 def chorale(name, steps_per_beat=4):
-    """Piano roll and onset roll of a piece of the music21 corpus."""
+    """Piano roll and onset roll of a piece of the music21 corpus, read without music21's cache: two processes
+    that share it can read what the other has half written."""
     notes = [
         (
             round(element.offset * steps_per_beat),
             pitch.midi,
             max(1, round(element.quarterLength * steps_per_beat)),
         )
-        for element in music21.corpus.parse(name).flatten().notes
+        for element in music21.corpus.parse(name, forceSource=True).flatten().notes
         for pitch in element.pitches
     ]
     return rolls(notes, max(start + steps for start, _, steps in notes))
@@ -259,17 +259,6 @@ def test_the_arguments_are_left_as_they_were():
     before = roll.copy(), onsets.copy()
     measure.measures(roll, onsets=onsets)
     np.testing.assert_array_equal(before, (roll, onsets))
-
-
-def test_three_minutes_take_milliseconds():
-    roll, onsets = (np.tile(array, (20, 1))[:1440] for array in REAL["haydn/opus74no1/movement3"])
-    seconds = []
-    for _ in range(20):
-        start = time.perf_counter()
-        measure.measures(roll, onsets=onsets)
-        seconds.append(time.perf_counter() - start)
-    assert len(roll) == 3 * 60 * 2 * 4  # 3 minutes at 120 beats a minute
-    assert min(seconds) < 0.01
 
 
 @unhurried
@@ -592,19 +581,13 @@ def test_novelty_is_what_trying_every_run_finds(generated, training, n):
     assert measure.novelty(generated, training, n) == pytest.approx(expected, nan_ok=True)
 
 
-@pytest.mark.parametrize("copied", [False, True])
-def test_novelty_is_fast(copied):
+def test_novelty_of_songs_copied_whole():
     rng = np.random.default_rng(4)
     training = [[f"class {note}" for note in rng.integers(0, 60, 1000)] for _ in range(50)]
-    fresh = [[f"class {note}" for note in rng.integers(0, 60, 500)] for _ in range(20)]
-    generated = [song[:500] for song in training[:20]] if copied else fresh
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = measure.novelty(generated, training)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1
-    assert (result["longest_copied_run"] == 500) is copied
+    new = [[f"class {note}" for note in rng.integers(0, 60, 500)] for _ in range(20)]
+    copied = measure.novelty([song[:500] for song in training[:20]], training)
+    assert copied["longest_copied_run"] == 500 and copied["copied_share"] == 1
+    assert measure.novelty(new, training)["longest_copied_run"] < 10
 
 
 # --- ngram_nll --------------------------------------------------------------------------------------------

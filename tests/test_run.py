@@ -268,7 +268,6 @@ def test_ctrl_c_tells_how_to_go_on(notebooks):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(Path(run.__file__).parents[1])},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     assert process.stdout and process.stderr
     line = next(line for line in process.stdout if "waiting" in line)

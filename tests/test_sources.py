@@ -123,7 +123,7 @@ def test_the_cached_piece_is_the_converted_one(tiny, one_thread):
     from music21 import converter
 
     cached = sources.embedded()[2]
-    direct = sources.score_from_music21(converter.parse(dict(sources.corpus_paths())[cached.name]))
+    direct = sources.score_from_music21(converter.parse(dict(sources.corpus_paths())[cached.name], forceSource=True))
     assert [(t.name, *((n.time, n.duration, n.pitch) for n in t.notes)) for t in cached.score.tracks] == [
         (t.name, *((n.time, n.duration, n.pitch) for n in t.notes)) for t in direct.tracks
     ]

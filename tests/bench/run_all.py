@@ -6,12 +6,14 @@ import bench_encode
 import bench_generation
 import bench_latent
 import bench_lpd5
+import bench_measure
 import bench_transformer
 
 if __name__ == "__main__":
     bench_encode.main()
     bench_band.main()
     bench_lpd5.main()
+    bench_measure.main()
     bench_generation.main()
     bench_dilated.main()
     bench_transformer.main()
