@@ -6,7 +6,6 @@ This is the one module that knows the Keras backend, as the gradient of a loss c
 from __future__ import annotations
 
 import math
-import os
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from course_lib import train
+from course_lib import sources, train
 
 
 def discriminator_loss(real_logits: Any, fake_logits: Any, real_labels: Any = 1.0, fake_labels: Any = 0.0) -> Any:
@@ -228,9 +227,8 @@ def _save(players: Adversarial, folder: Path, key: str, losses: list, samples: l
     """One file, put in place when it is whole: a kill leaves the last checkpoint valid."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {str(i): ops.convert_to_numpy(variable) for i, variable in enumerate(players.variables)}
-    partial = folder / "adversarial.partial.npz"
-    np.savez(partial, key=key, losses=losses, samples=samples, **arrays)
-    os.replace(partial, folder / "adversarial.npz")
+    with sources.whole(folder / "adversarial.npz") as partial:
+        np.savez(partial, key=key, losses=losses, samples=samples, **arrays)
 
 
 def _restore(players: Adversarial, folder: Path, key: str) -> tuple[list, list]:

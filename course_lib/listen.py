@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import symusic
 
+from course_lib import sources
+
 SAMPLE_RATE = 44_100
 COMPRESSION = 0.8  # of Ogg, 0 to 1: half the size of the default, the spectrum to 8 kHz off by 0.7 dB on average
 WRITE_BLOCK = 2**16  # frames handed to the Ogg encoder at once: some libsndfile versions overflow on long arrays
@@ -127,24 +129,17 @@ def save(score: symusic.Score, stem: str | Path) -> tuple[Path, Path | None]:
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     midi, sound = stem.with_name(stem.name + ".mid"), stem.with_name(stem.name + ".ogg")
-    _write(midi, score.dumps_midi())
+    with sources.whole(midi) as partial:
+        partial.write_bytes(score.dumps_midi())
     try:
         content = ogg(score)
     except (ImportError, OSError) as problem:
         print(f"No Ogg file written: the soundfile library cannot be used ({problem}).")
         sound.unlink(missing_ok=True)  # of other notes than those just written
         return midi, None
-    _write(sound, content)
-    return midi, sound
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with sources.whole(sound) as partial:
         partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return midi, sound
 
 
 def play(score: symusic.Score):

@@ -84,8 +84,10 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
         anchors={str(entry["folder"]): f"run-{count}" for count, entry in enumerate(entries, 1)},
         made=datetime.now().astimezone(),
     )
-    _replace(target.with_name(TABLE), _csv(rows, target.parent).encode(errors="replace"))
-    _replace(target, html.encode(errors="replace"))
+    with sources.whole(target.with_name(TABLE)) as partial:
+        partial.write_bytes(_csv(rows, target.parent).encode(errors="replace"))
+    with sources.whole(target) as partial:
+        partial.write_bytes(html.encode(errors="replace"))
     for file in files.glob("*"):  # of an earlier report
         if re.fullmatch(r"[0-9a-f]{20}\.(png|ogg)", file.name) and file.name not in html:
             file.unlink()
@@ -103,7 +105,8 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
     if not end:
         raise UsageError(f"{readme} has no lines {' and '.join(MARKERS)}: add them where the scoreboard is to stand.")
     block = markdown(collect(roots, mix_data), readme.parent)
-    _replace(readme, f"{before}{start}\n\n{block}\n{end}{after}".encode())
+    with sources.whole(readme) as partial:
+        partial.write_bytes(f"{before}{start}\n\n{block}\n{end}{after}".encode())
     return readme
 
 
@@ -155,16 +158,6 @@ def _link(path: str | Path, base: Path) -> str:
     return quote(Path(os.path.relpath(path, base)).as_posix())
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file in one step, so that none is ever seen half-written."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _systems(counted: Sequence[Mapping[str, Any]], files: Path) -> dict[str, list]:
     """``compare.systems``, each row with its ``clip``."""
     from course_lib import compare  # slow to import, and only a report needs it
@@ -193,7 +186,8 @@ def _clip(piece: Path | None, files: Path) -> Path | None:
         warnings.warn(f"No sound of {piece}: {error}.", stacklevel=2)
         return None
     files.mkdir(exist_ok=True)
-    _replace(path, sound)
+    with sources.whole(path) as partial:
+        partial.write_bytes(sound)
     return path
 
 

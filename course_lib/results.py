@@ -195,16 +195,12 @@ class Run:
         recorded = {"music": self._music, "systems": self._systems, "claims": self._claims}
         result |= {key: list(entries.values()) for key, entries in recorded.items()}
         path = self.folder / "result.json"
-        temporary = path.with_suffix(".json.tmp")
         try:
-            temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
+            with sources.whole(path) as partial:
+                partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         except OSError as error:
             problem = f"The result could not be written to {path} ({error.strerror or error})"
             raise ValueError(f"{problem}: free some space or choose another folder.") from error
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
         return path
 
 
@@ -237,7 +233,8 @@ def load_results(folder: str | Path) -> list[dict[str, Any]]:
     A damaged file is skipped with a warning that names it; where nothing has run the list is empty.
     """
     results = []
-    for path in sorted(Path(folder).rglob("result.json")):
+    found = (Path(where) / "result.json" for where, _, files in os.walk(folder) if "result.json" in files)
+    for path in sorted(found):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             _check(result)

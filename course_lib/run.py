@@ -310,11 +310,10 @@ def _code(notebook: nbformat.NotebookNode) -> list[str]:
 
 def _point_latest(out: Path) -> None:
     """Let ``latest`` lead to the run folder beside it: a link, or where links are refused a text file."""
-    latest, temporary = out.with_name("latest"), out.with_name(".latest")
+    latest = out.with_name("latest")
     try:
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(out.name)
-        os.replace(temporary, latest)
+        with sources.whole(latest) as partial:
+            partial.symlink_to(out.name)
     except (OSError, NotImplementedError):
         latest.write_text(out.name, encoding="utf-8")
 
@@ -374,9 +373,8 @@ def refresh(args: argparse.Namespace) -> int:
             return 1
         cleaned = {job.notebook: nbformat.writes(clean(nbformat.read(job.executed, 4))) + "\n" for job in jobs}
     for notebook, text in cleaned.items():
-        partial = notebook.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, notebook)
+        with sources.whole(notebook) as partial:
+            partial.write_text(text, encoding="utf-8")
         print(f"{notebook.name}: {len(text) // 1024} KiB")
     return 0
 

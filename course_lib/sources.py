@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import version
@@ -67,6 +68,20 @@ def cache_folder() -> Path:
     if (checkout / "pyproject.toml").exists():
         return checkout / "cache"
     return Path(platformdirs.user_cache_dir("course_lib"))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name to write a file under, which becomes ``path`` when the block ends without an error.
+
+    So nobody ever sees the file half-written, and processes that write the same file at once do not mix.
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- the embedded corpus
@@ -213,15 +228,17 @@ def _cached_midi(folder: Path, name: str) -> Path:
 def _build_cache(where: Path) -> None:
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(where, ignore_errors=True)
         prefix = where.name + ".partial-"
         with tempfile.TemporaryDirectory(prefix=prefix, dir=where.parent, ignore_cleanup_errors=True) as partial:
-            _convert_works(Path(partial))
+            built = Path(partial) / "corpus"  # a folder that others may read, as a temporary one is not
+            built.mkdir()
+            _convert_works(built)
             try:
-                os.rename(partial, where)
+                built.rename(where)
             except OSError:
                 if _read_cache(where) is None:  # else another process has built the same meanwhile
-                    raise
+                    shutil.rmtree(where, ignore_errors=True)
+                    built.rename(where)
     except OSError as error:
         raise OSError(
             f"The corpus cache {where} could not be written ({error}): free some disk space, "
@@ -239,7 +256,8 @@ def _convert_works(folder: Path) -> None:
     # Largest first, so that both cores finish together; spawned, since a fork of a process that runs
     # a deep-learning library can hang.
     works.sort(key=lambda work: -work[1].stat().st_size)
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+    workers = min(8, os.cpu_count() or 1)  # a container may see all cores of a large machine, and have little memory
+    with ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(_convert_work, name, source, folder) for name, source in works]
         progress = tqdm(jobs, desc="Building the embedded corpus (once)", unit="piece", mininterval=5)
         try:

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from course_lib import PROFILES, dataset
+from course_lib import PROFILES, dataset, sources
 
 
 class Settings(SimpleNamespace):
@@ -300,13 +300,13 @@ def _save(model: keras.Model, folder: Path, key: str, history: dict) -> None:
     """Weights first, then the state file that names them: a kill in between leaves the last epoch valid."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"epoch_{len(history['loss']):04}.npz"
-    _write(weights, [*model.weights, *model.optimizer.variables])
-    partial = folder / "state.json.partial"
-    partial.write_text(json.dumps({"key": key, "weights": weights.name, "history": history}))
-    partial.replace(folder / "state.json")
+    with sources.whole(weights) as partial:
+        _write(partial, [*model.weights, *model.optimizer.variables])
+    with sources.whole(folder / "state.json") as partial:
+        partial.write_text(json.dumps({"key": key, "weights": weights.name, "history": history}))
     for older in folder.glob("epoch_*.npz"):
         if older != weights:
-            older.unlink()
+            older.unlink(missing_ok=True)
 
 
 def _restore(model: keras.Model, folder: Path, key: str) -> dict[str, list[float]]:

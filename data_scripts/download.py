@@ -9,12 +9,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from course_lib import sources
@@ -53,13 +55,36 @@ def download(name: str, url: str | None = None, file: Path | None = None) -> Pat
     if not file and not base.startswith(("https://", "http://")):
         raise ValueError(f"The address {base} must start with https:// or http://.")
     where, rows = _wanted(name)
-    missing = [(path, sha256) for path, sha256 in rows if not sources.holds(where / path, sha256)]
-    for path, sha256 in tqdm(missing, desc=name, unit="file", disable=len(missing) < 2):
-        if file:
-            _take(file / path if name == "asap" else file, where / path, sha256)
-        else:
-            fetch(f"{base}/{quote(path)}", where / path, sha256)
+    if _missing(where, rows):
+        with alone():
+            missing = _missing(where, rows)  # less, where another process has fetched the same meanwhile
+            for path, sha256 in tqdm(missing, desc=name, unit="file", disable=len(missing) < 2):
+                if file:
+                    _take(file / path if name == "asap" else file, where / path, sha256)
+                else:
+                    fetch(f"{base}/{quote(path)}", where / path, sha256)
     return where if name == "asap" else where / rows[0][0]
+
+
+def _missing(where: Path, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(path, sha256) for path, sha256 in rows if not sources.holds(where / path, sha256)]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process at a time writes to the downloads of a cache; a second says that it waits."""
+    folder = sources.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".downloads.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"Another process writes to the downloads in {folder}: waiting for it.", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _wanted(name: str) -> tuple[Path, list[tuple[str, str]]]:
@@ -221,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _list() -> int:
     for name, (address, text) in ADDRESSES.items():
         where, rows = _wanted(name)
-        here = sum(sources.holds(where / path, sha256) for path, sha256 in rows)
+        here = len(rows) - len(_missing(where, rows))
         print(f"{name:11} {text}\n{'':11} {here} of {len(rows)} files here; from {address}")
     return 0
 

@@ -396,13 +396,17 @@ def _folder(url: str | None, file: Path | None) -> Path:
     if file:
         if not file.exists():
             raise ValueError(f"There is no file or folder {file}: give --file the archive or folder of LPD-5.")
-        return file if file.is_dir() else unpack(file)
-    archive = fetch(url)
-    try:
-        return unpack(archive)
-    except ValueError as error:
-        archive.unlink()
-        raise ValueError(f"{error} It was not kept: try another --url, or --file.") from error
+        if file.is_dir():
+            return file
+    with download.alone():
+        if file:
+            return unpack(file)
+        archive = fetch(url)
+        try:
+            return unpack(archive)
+        except ValueError as error:
+            archive.unlink()
+            raise ValueError(f"{error} It was not kept: try another --url, or --file.") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

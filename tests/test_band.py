@@ -11,15 +11,13 @@ import numpy as np
 import pypianoroll
 import pytest
 import symusic
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib import encode, sources
 
 PIANO, GUITAR, BASS, STRINGS, DRUMS = range(5)
 TICKS = 480  # a quarter note, in the files written here
-
-unhurried = settings(deadline=None)  # a busy machine is no failure
 
 
 def cells(roll, channel=None):
@@ -70,7 +68,6 @@ some_cells = st.sets(st.tuples(st.integers(0, 40), st.integers(0, 127), st.integ
 grids = st.sampled_from([1, 2, 3, 4, 12, 24])
 
 
-@unhurried
 @given(some_cells, grids, st.booleans())
 def test_any_roll_survives_a_score_and_a_file_but_for_silence_at_the_end(sounding, steps_per_beat, written):
     roll = np.zeros((50, 128, 5), bool)
@@ -302,7 +299,6 @@ some_notes = st.lists(
 )
 
 
-@unhurried
 @given(some_notes, st.integers(0, 3000), grids, st.sampled_from([12, 95, 220, 480]))
 def test_a_band_is_what_a_loop_over_the_notes_draws(notes, bar_line, steps_per_beat, quarter):
     score = symusic.Score(quarter)

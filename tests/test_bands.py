@@ -6,12 +6,10 @@ import re
 import numpy as np
 import pytest
 import symusic
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib import arrange, dataset, encode, sources
-
-unhurried = settings(deadline=None)  # a busy machine is no failure
 
 
 def songs_of(*lengths, seed=0):
@@ -34,7 +32,6 @@ class Untouched:
 # ---------------------------------------------------------------- songs
 
 
-@unhurried
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=5), st.integers(0, 99))
 def test_packed_songs_come_back(lengths, seed):
     songs = songs_of(*lengths, seed=seed)
@@ -64,7 +61,6 @@ def test_a_part_has_its_songs_in_its_order_and_shares_the_music():
 # ---------------------------------------------------------------- windows
 
 
-@unhurried
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=5), st.integers(1, 12), st.integers(1, 15), st.integers(1, 3))
 def test_windows_are_slices_of_one_song_each(lengths, length, hop, shards):
     songs = songs_of(*lengths)

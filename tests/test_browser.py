@@ -4,7 +4,6 @@ import contextlib
 import json
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,15 +19,13 @@ import symusic
 from course_lib import listening_test, results
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(chromium):
     with sync_api.sync_playwright() as playwright:
         running = playwright.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+            executable_path=chromium, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
         )
         yield running
         running.close()
@@ -70,10 +67,11 @@ class Server:
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)], start_new_session=True, stdout=subprocess.DEVNULL
         )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                urllib.request.urlopen(f"{self.address}voila/static/no-such-file", timeout=5)
+                opener.open(f"{self.address}voila/static/no-such-file", timeout=5)
             except urllib.error.HTTPError as error:
                 error.close()
                 return
@@ -126,6 +124,8 @@ def test_two_listeners_at_once_rate_a_whole_test_through_a_closed_page_and_a_kil
     server = Server(folder)
     try:
         ann, bob = browser.new_context(), browser.new_context()  # each with cookies of its own
+        for context in (ann, bob):
+            context.set_default_navigation_timeout(120_000)  # until the kernel of the page has shown it
         pages = {1: ann.new_page(), 2: bob.new_page()}
         for page in pages.values():
             page.goto(server.address)

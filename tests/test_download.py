@@ -202,12 +202,34 @@ def test_a_line_that_keeps_breaking_leaves_the_part_for_the_next_call(server, ta
 
 
 def test_a_server_that_goes_silent_is_given_up_and_asked_for_the_rest(server, target, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 2)
     server.cut_at, server.cuts = 200_000, 1
     server.hang.set()
     download.download("jsb", server.url)
     assert target.read_bytes() == CONTENT
     assert ranges(server) == [None, f"bytes={200_000 // download.BLOCK * download.BLOCK}-"]
+
+
+FIRST = """
+from data_scripts import download
+with download.alone():
+    print("alone", flush=True)
+    input()
+"""
+
+
+def test_a_second_process_waits_and_fetches_only_what_the_first_did_not(server, target, capsys):
+    target.parent.mkdir(parents=True)
+    first = subprocess.Popen([sys.executable, "-c", FIRST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    first.stdout.readline()
+
+    def finish():
+        target.write_bytes(CONTENT)
+        first.communicate(b"stop")
+
+    threading.Timer(0.5, finish).start()
+    assert download.download("jsb", server.url) == target
+    assert server.asked == [] and "Another process writes to the downloads" in capsys.readouterr().err
 
 
 def test_a_busy_server_is_asked_again_after_longer_and_longer(server, target, monkeypatch):

@@ -103,7 +103,7 @@ def test_pitch_names_are_music21s():
 any_notes = st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 3000), st.integers(0, 127)), max_size=15)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(any_notes, any_notes, st.sampled_from([96, 220, 480, 1000]), st.booleans())
 def test_fast_and_reference_agree_on_any_notes(right, left, ticks_per_quarter, durations):
     score, stream = symusic.Score(ticks_per_quarter), music21.stream.Score()
@@ -254,19 +254,16 @@ kinds = st.sampled_from(sorted(encode.QUARTERS))
 typed_classes = st.lists(st.builds("{}_{}".format, sounds, kinds), max_size=30)
 
 
-@settings(deadline=None)
 @given(typed_classes)
 def test_classes_with_durations_survive_a_score(classes):
     assert encode.notes(encode.notes_to_score(classes)) == classes
 
 
-@settings(deadline=None)
 @given(st.lists(sounds, max_size=30), st.floats(0.125, 8))
 def test_classes_without_durations_survive_a_score_at_any_step(classes, step):
     assert encode.notes(encode.notes_to_score(classes, step=step), durations=False) == classes
 
 
-@settings(deadline=None)
 @given(any_notes)
 def test_encoding_again_what_was_decoded_changes_nothing(notes):
     score = score_of([(start / 480, length / 480, pitch) for start, length, pitch in notes])
@@ -274,7 +271,7 @@ def test_encoding_again_what_was_decoded_changes_nothing(notes):
     assert encode.notes(encode.notes_to_score(classes)) == classes
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(typed_classes | st.lists(sounds, max_size=30))
 def test_music21_stream_holds_the_notes_of_the_score(classes):
     stream = encode.notes_to_music21(classes, step=0.75)

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import symusic
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib import arrange, encode, events, sources
@@ -101,7 +101,6 @@ notes = st.lists(st.tuples(st.integers(0, 30_000), st.integers(0, 12_000), st.in
 tracks = st.lists(st.tuples(st.sampled_from([0, 5, 25, 33, 40, 73, 97, 115]), st.booleans(), notes), max_size=6)
 
 
-@settings(deadline=None)
 @given(tracks, st.sampled_from([96, 220, 480]))
 def test_any_music_comes_back_as_it_is_on_the_grid(tracks, ticks_per_quarter):
     score = score_of(*tracks, ticks_per_quarter=ticks_per_quarter)

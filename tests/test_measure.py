@@ -5,7 +5,7 @@ import math
 import music21
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pypianoroll import metrics as pypianoroll
@@ -58,7 +58,6 @@ def random_roll(seed):
 ALL_ROLLS = {name: roll for name, (roll, _) in REAL.items()} | {f"random {i}": random_roll(i) for i in range(5)}
 any_roll = pytest.mark.parametrize("roll", ALL_ROLLS.values(), ids=ALL_ROLLS.keys())
 
-unhurried = settings(deadline=None)  # a busy machine is no failure
 
 # hypothesis: sparse rolls of 0 to 40 steps, built from notes
 some_notes = st.lists(st.tuples(st.integers(0, 39), st.integers(20, 100), st.integers(1, 8)), max_size=20)
@@ -261,7 +260,6 @@ def test_the_arguments_are_left_as_they_were():
     np.testing.assert_array_equal(before, (roll, onsets))
 
 
-@unhurried
 @given(some_notes, st.integers(0, 40), st.sampled_from([1, 1.5, 2, 4]))
 def test_bounds(notes, length, beats_per_bar):
     roll, onsets = hypothesis_rolls(notes, length)
@@ -285,7 +283,6 @@ def test_bounds(notes, length, beats_per_bar):
         assert result["longest_run"] >= 1
 
 
-@unhurried
 @given(some_notes, st.integers(1, 40), st.integers(-20, 20))
 def test_transposition_changes_no_measure(notes, length, semitones):
     roll, onsets = hypothesis_rolls(notes, length)
@@ -294,7 +291,6 @@ def test_transposition_changes_no_measure(notes, length, semitones):
     assert measure.measures(moved[0], onsets=moved[1]) == pytest.approx(expected, nan_ok=True)
 
 
-@unhurried
 @given(some_notes, st.integers(1, 40))
 def test_each_note_has_its_length(notes, length):
     roll, onsets = hypothesis_rolls(notes, length)
@@ -384,7 +380,6 @@ def test_variety_of_silent_pieces_and_of_small_sets():
     assert math.isnan(measure.variety([sounding])) and math.isnan(measure.variety([]))
 
 
-@unhurried
 @given(st.lists(st.tuples(some_notes, st.integers(0, 40)), min_size=2, max_size=5))
 def test_variety_is_between_0_and_1_and_blind_to_order(pieces):
     some = [hypothesis_rolls(*piece)[0] for piece in pieces]
@@ -446,7 +441,6 @@ def test_overlap_of_two_halves_of_one_distribution_is_about_0_8():
         assert np.mean(draws) == pytest.approx(0.8, abs=0.05)
 
 
-@unhurried
 @given(arrays(float, st.integers(1, 40), elements=st.floats(-1e6, 1e6)), st.integers(0, 2**32 - 1))
 def test_overlap_of_a_set_with_itself_is_one(values, seed):
     shuffled = np.random.default_rng(seed).permutation(values)
@@ -454,7 +448,6 @@ def test_overlap_of_a_set_with_itself_is_one(values, seed):
     assert measure._overlap(values, values + np.ptp(values) + 1) == 0
 
 
-@unhurried
 @given(*[arrays(float, st.integers(1, 30), elements=st.floats(-100, 100))] * 2)
 def test_overlap_is_symmetric_and_bounded(a, b):
     assert 0 <= measure._overlap(a, b) <= 1 + 1e-9
@@ -559,7 +552,6 @@ def test_novelty_refuses_a_single_sequence_and_n_of_zero():
 songs = st.lists(st.text("abc", max_size=12).map(list), max_size=4)
 
 
-@unhurried
 @given(songs, songs, st.integers(1, 4))
 def test_novelty_is_what_trying_every_run_finds(generated, training, n):
     texts = ["".join(song) for song in training]
@@ -657,7 +649,6 @@ def test_ngrams_long_enough_foresee_a_sequence_that_repeats():
 token_songs = st.lists(st.lists(st.integers(0, 2), max_size=9), min_size=1, max_size=4)
 
 
-@unhurried
 @given(token_songs, token_songs, st.integers(1, 4))
 def test_ngram_nll_is_what_searching_for_each_history_finds(training, held_out, order):
     assume(any(training) and any(len(song) > 1 for song in held_out))

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import symusic
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pypianoroll import metrics as pypianoroll
 
@@ -17,8 +17,6 @@ pytestmark = pytest.mark.filterwarnings("error")  # an empty roll must not warn
 PIANO, GUITAR, BASS, STRINGS, DRUMS = range(5)
 PITCHED = slice(0, DRUMS)
 C, C_SHARP, D, E, F_SHARP, G = 60, 61, 62, 64, 66, 67
-
-unhurried = settings(deadline=None)  # a busy machine is no failure
 
 
 def band(notes, length):
@@ -101,7 +99,6 @@ def test_harmonic_distance_does_not_grow_with_length():
     assert four == pytest.approx(2 * one)
 
 
-@unhurried
 @given(st.integers(0, 99), st.integers(1, 40), st.sampled_from([0.003, 0.02, 0.2]), st.integers(-11, 11))
 def test_harmonic_distance_is_bounded_and_blind_to_transposition_and_to_the_order_of_instruments(
     seed, length, density, semitones
@@ -398,7 +395,6 @@ def test_drums_an_octave_apart_are_different_drums():
     assert measure_band.band_variety([kick, kick], 2) == 0
 
 
-@unhurried
 @given(st.integers(0, 99), st.sampled_from([PIANO, GUITAR, BASS, STRINGS]))
 def test_band_variety_of_one_pitched_instrument_is_its_variety(seed, channel):
     bands = [random_band(seed + i, length=20 + 7 * i, density=0.002) for i in range(3)]
@@ -460,7 +456,6 @@ def test_style_distance_of_nothing_in_common_and_of_silence():
         assert measure_band.style_distance(silent, one, 2) == measure_band.style_distance(one, silent, 2) == 1
 
 
-@unhurried
 @given(st.integers(0, 99), st.sampled_from([0.001, 0.02]))
 def test_style_distance_is_symmetric_and_blind_to_length(seed, density):
     one, other = random_band(seed, 32, density), random_band(seed + 100, 24, density)

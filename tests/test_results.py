@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tomllib
@@ -523,6 +524,10 @@ def test_without_resource_there_is_no_peak_memory(monkeypatch):
 def test_the_git_commit_and_whether_files_differ(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "ROOT", tmp_path)
     assert results._git_commit() is None
+
+    for name in filter(lambda name: name.startswith("GIT_"), list(os.environ)):  # as a git hook sets them
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
 
     def git(*words):
         command = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=n@example.org", *words]

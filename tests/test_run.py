@@ -271,6 +271,7 @@ def test_ctrl_c_tells_how_to_go_on(notebooks):
     )
     assert process.stdout and process.stderr
     line = next(line for line in process.stdout if "waiting" in line)
+    time.sleep(0.5)  # until the line just read is no longer at work in the runner
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert process.stderr.read() == (

@@ -9,6 +9,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+import numpy as np
 import pytest
 import symusic
 from hypothesis import given
@@ -81,6 +82,31 @@ def test_a_known_chorale_has_its_four_voices(corpus):
     assert all(track.notes for track in others)
 
 
+# ---------------------------------------------------------------- files that are whole
+
+
+def test_a_file_is_replaced_when_its_block_ends_and_stays_when_that_fails(tmp_path):
+    path = tmp_path / "song.npz"
+    with sources.whole(path) as partial:
+        np.savez(partial, 1)  # adds .npz to a name without it
+        assert not path.exists() and partial.parent == tmp_path
+    first = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), sources.whole(path) as partial:
+        partial.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == first
+
+
+def test_two_processes_write_under_two_names(tmp_path, monkeypatch):
+    with sources.whole(tmp_path / "a.json") as mine:
+        monkeypatch.setattr(sources.os, "getpid", lambda: 0)
+        with sources.whole(tmp_path / "a.json") as theirs:
+            mine.write_text("mine")
+            theirs.write_text("theirs")
+        assert (tmp_path / "a.json").read_text() == "theirs"
+    assert (tmp_path / "a.json").read_text() == "mine"
+
+
 # ---------------------------------------------------------------- the cache of the corpus
 
 TINY = ("bach/bwv125.6", "bach/bwv165.6", "bach/bwv66.6")
@@ -98,7 +124,7 @@ def tiny(monkeypatch, tmp_path):
 @pytest.fixture
 def one_thread(monkeypatch):
     """Works are converted one by one in this process, where a test can interfere."""
-    monkeypatch.setattr(sources, "ProcessPoolExecutor", lambda mp_context: ThreadPoolExecutor(1))
+    monkeypatch.setattr(sources, "ProcessPoolExecutor", lambda **options: ThreadPoolExecutor(1))
 
 
 def contents(folder):
@@ -174,6 +200,29 @@ def test_any_changed_bit_of_the_index_is_noticed_or_means_nothing(tiny, one_thre
         noticed += pieces is None
         assert pieces is None or sources.fingerprint(pieces) == whole, place
     assert noticed > 0.8 * len(sound)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other permissions there")
+def test_the_cache_can_be_read_by_whom_the_folder_around_it_lets_in(tiny, one_thread):
+    sources.embedded()
+    (folder,) = tiny.iterdir()
+    assert folder.stat().st_mode == tiny.stat().st_mode
+
+
+def test_a_cache_that_another_process_built_meanwhile_is_kept(tiny, one_thread, monkeypatch):
+    convert = sources._convert_works
+
+    def while_another_builds(folder):
+        convert(folder)
+        monkeypatch.setattr(sources, "_convert_works", convert)
+        sources.embedded()
+        (other,) = (path for path in tiny.iterdir() if "partial" not in path.name)
+        (other / "theirs").touch()
+
+    monkeypatch.setattr(sources, "_convert_works", while_another_builds)
+    assert [piece.name for piece in sources.embedded()] == list(TINY)
+    (folder,) = tiny.iterdir()
+    assert (folder / "theirs").exists()
 
 
 def test_works_that_copy_another_note_for_note_are_dropped(tiny, one_thread, monkeypatch):
