@@ -319,7 +319,7 @@ def scoreboard(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         reasons = [judged.reason, LISTEN if unheard else "", _mixed(runs)]
         row |= {"verdict": judged.verdict, "reason": "; ".join(filter(None, reasons))}
         row |= {"profile": profile if runs else "", "device": ", ".join(sorted({r["device"] for r in runs}))}
-        rows.append(row | {"links": [run["folder"] for run in runs]})
+        rows.append(row | {"links": sorted(run["folder"] for run in runs)})
     return rows
 
 
