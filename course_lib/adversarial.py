@@ -227,8 +227,8 @@ def _save(players: Adversarial, folder: Path, key: str, losses: list, samples: l
     """One file, put in place when it is whole: a kill leaves the last checkpoint valid."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {str(i): ops.convert_to_numpy(variable) for i, variable in enumerate(players.variables)}
-    with sources.whole(folder / "adversarial.npz") as partial:
-        np.savez(partial, key=key, losses=losses, samples=samples, **arrays)
+    with sources.whole(folder / "adversarial.npz") as partial, partial.open("wb") as file:
+        np.savez(file, key=key, losses=losses, samples=samples, **arrays)
 
 
 def _restore(players: Adversarial, folder: Path, key: str) -> tuple[list, list]:

@@ -74,9 +74,10 @@ def cache_folder() -> Path:
 def whole(path: Path) -> Iterator[Path]:
     """A name to write a file under, which becomes ``path`` when the block ends without an error.
 
-    So nobody ever sees the file half-written, and processes that write the same file at once do not mix.
+    So nobody ever sees the file half-written, and processes that write the same file at once do not mix. What a kill
+    leaves behind is hidden, and has another suffix than a finished file.
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         os.replace(partial, path)

@@ -332,7 +332,7 @@ def _start_worker() -> None:
 def _make_shard(out: Path, name: str, songs: list[Song], steps_per_beat: int, key: str) -> int:
     """Write one shard and then its json, song by song; returns how many songs it dealt with."""
     rows, skipped, steps, digest = [], [], 0, hashlib.sha256()
-    partial = out / f"{name}.npy.partial"
+    partial = out / f"{name}.npy.partial"  # large, and of one name, so that what a kill leaves is written over
     try:
         with partial.open("wb") as file:
             _write_header(file, 0)
@@ -383,9 +383,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=0), encoding="utf-8")
-    partial.replace(path)
+    with sources.whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=0), encoding="utf-8")
 
 
 # ---------------------------------------------------------------- the command
