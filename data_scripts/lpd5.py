@@ -40,7 +40,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from course_lib import encode, sources
+from course_lib import files, music
 from data_scripts import download
 
 ADDRESS = "https://drive.usercontent.google.com/download?id=1yz0Ma-6cWTl6mhkrLnAVJ7RNzlQRypQ5&export=download&confirm=t"
@@ -49,7 +49,7 @@ FORMAT = 1  # of bands.json and the shards
 SHARD_SONGS = 250  # a second or two of work: Ctrl-C waits for the shards that were handed out
 MAX_BYTES = 50_000_000  # of one song, packed or unpacked; the real ones are well below one million
 MAX_ARCHIVE_BYTES = 20_000_000_000  # unpacked
-MAX_BEATS, MAX_ROWS = sources.MAX_QUARTERS, 24 * sources.MAX_QUARTERS
+MAX_BEATS, MAX_ROWS = music.midi.MAX_QUARTERS, 24 * music.midi.MAX_QUARTERS
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)  # what reading a broken archive raises
 SHOWN = 20  # skipped songs that are named on stderr
 MSD_ID = re.compile("TR[A-Z0-9]{16}")  # a track of the Million Song Dataset
@@ -76,7 +76,7 @@ def fetch(url: str | None = None) -> Path:
     url = url or os.environ.get("COURSE_LPD5_URL") or ADDRESS
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"The address {url} must start with https:// or http://.")
-    target = sources.download_folder() / f"lpd_5_cleansed-{hashlib.sha256(url.encode()).hexdigest()[:8]}.tar.gz"
+    target = files.download_folder() / f"lpd_5_cleansed-{hashlib.sha256(url.encode()).hexdigest()[:8]}.tar.gz"
     if not target.exists():
         download.fetch(url, target, None)
     return target
@@ -90,7 +90,7 @@ def unpack(archive: Path) -> Path:
     """
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    where = sources.download_folder() / "lpd_5" / digest
+    where = files.download_folder() / "lpd_5" / digest
     if where.is_dir():
         return where
     partial = where.with_name(digest + ".partial")
@@ -165,7 +165,7 @@ def read_labels(path: Path) -> dict[str, list[str]]:
 def read_song(path: Path, steps_per_beat: int = 2) -> np.ndarray:
     """The `band` encoding of an .npz of LPD-5, bool (steps, 128, 5), as written by any version of pypianoroll.
 
-    An unbroken run of a pitch is a note, and its start and end go to the nearest step as in `encode.band`.
+    An unbroken run of a pitch is a note, and its start and end go to the nearest step as in `band.from_score`.
     Nothing is unpickled, and sizes are looked at before they are believed. Raises ValueError with the reason
     for a file that is not such a song; a damaged file may raise anything.
     """
@@ -183,16 +183,16 @@ def read_song(path: Path, steps_per_beat: int = 2) -> np.ndarray:
         if type(resolution) is not int or not 0 < resolution <= 10_000:
             raise ValueError(f"has a resolution of {resolution!r:.20}")
         tracks = [(str(track["name"]), number) for number, track in info.items() if number.isdigit()]
-        if sorted(name for name, _ in tracks) != sorted(encode.INSTRUMENTS):
+        if sorted(name for name, _ in tracks) != sorted(music.band.INSTRUMENTS):
             found = ", ".join(name for name, _ in tracks)
-            raise ValueError(f"has the tracks {found!r:.100}, not {', '.join(encode.INSTRUMENTS)}")
+            raise ValueError(f"has the tracks {found!r:.100}, not {', '.join(music.band.INSTRUMENTS)}")
         numbers = dict(tracks)
-        notes = [_notes(file, numbers[name], resolution) for name in encode.INSTRUMENTS]
+        notes = [_notes(file, numbers[name], resolution) for name in music.band.INSTRUMENTS]
     channel = np.repeat(np.arange(len(notes)), [len(pitch) for _, _, pitch in notes])
     if not len(channel):
         raise ValueError("holds no notes")
     start, end, pitch = (np.concatenate(columns) for columns in zip(*notes, strict=True))
-    return encode.band_roll(start, end, pitch, channel, resolution, steps_per_beat)
+    return music.band.from_notes(start, end, pitch, channel, resolution, steps_per_beat)
 
 
 def _notes(file: zipfile.ZipFile, number: str, resolution: int) -> tuple[np.ndarray, ...]:
@@ -345,7 +345,7 @@ def _make_shard(out: Path, name: str, songs: list[Song], steps_per_beat: int, ke
                     skipped.append({"name": song.name, "reason": reason})
                     continue
                 packed = np.packbits(roll.reshape(len(roll), -1), axis=1)
-                heard = [name for channel, name in enumerate(encode.INSTRUMENTS) if roll[:, :, channel].any()]
+                heard = [name for channel, name in enumerate(music.band.INSTRUMENTS) if roll[:, :, channel].any()]
                 row = {"name": song.name, "msd_id": song.msd_id, "genres": song.genres, "instruments": heard}
                 rows.append(row | {"first": steps, "steps": len(packed)})
                 digest.update(json.dumps(rows[-1]).encode() + packed.tobytes())
@@ -364,7 +364,7 @@ def _make_shard(out: Path, name: str, songs: list[Song], steps_per_beat: int, ke
 
 def _write_header(file: BinaryIO, steps: int) -> None:
     """The header of a shard; numpy leaves room in it for any length of the first axis."""
-    about = {"descr": "|u1", "fortran_order": False, "shape": (steps, 128 * len(encode.INSTRUMENTS) // 8)}
+    about = {"descr": "|u1", "fortran_order": False, "shape": (steps, 128 * len(music.band.INSTRUMENTS) // 8)}
     np.lib.format.write_array_header_1_0(file, about)
 
 
@@ -383,7 +383,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with sources.whole(path) as partial:
+    with files.atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=0), encoding="utf-8")
 
 
@@ -423,7 +423,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--steps takes 1 to 24: the music has 24 steps a beat")
     if args.workers < 1:
         parser.error("--workers takes 1 or more")
-    out = (args.out or sources.cache_folder() / f"lpd5-{args.steps}").expanduser()
+    out = (args.out or files.cache_folder() / f"lpd5-{args.steps}").expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)  # before a long download
         genres = read_labels(args.labels) if args.labels else {}

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from course_lib import sample
+from course_lib.learn.stepper import Stepper
 
 CHANNELS, LEVELS, PITCHES, STEPS, REPEATS = 256, 8, 128, 20, 5  # the sizes of notebook 05 in `paper`
 
@@ -24,7 +24,7 @@ def main() -> dict[str, float]:
         x = layers.Add()([x, layers.Dense(CHANNELS)(gated)])
     model = keras.Model(song, layers.Dense(PITCHES)(layers.Activation("relu")(layers.Add()(skips))))
     field = (np.random.default_rng(0).random((1, 2**LEVELS, PITCHES)) < 0.05).astype("float32")
-    stepper = sample.Stepper(model)
+    stepper = Stepper(model)
     for t in range(field.shape[1]):
         logits = stepper.step(field[:, t])
     difference = float(np.abs(logits - model.predict_on_batch(field)[:, -1]).max())

@@ -17,7 +17,7 @@ import music21
 import pypianoroll
 import symusic
 
-from course_lib import encode, sources
+from course_lib import music
 
 FILES = 8
 
@@ -26,7 +26,7 @@ def main(folder: str | None = None) -> dict[str, dict[str, float]]:
     """Measure, print one line an encoding, and return its milliseconds a file, ratio and target."""
     warnings.simplefilter("ignore")  # pretty_midi warns of tempo changes outside the first track
     with tempfile.TemporaryDirectory() as temporary:
-        files = sorted(sources.midi_files(Path(folder))) if folder else _embedded_files(Path(temporary))
+        files = sorted(music.midi.midi_files(Path(folder))) if folder else _embedded_files(Path(temporary))
         files = files[:: max(1, len(files) // FILES)][:FILES]
         notes = _compare("MIDI to notes", files, "music21", _music21_notes, _notes, target=50)
         frames = _compare("MIDI to frames", files, "pypianoroll", _pypianoroll_frames, _frames, target=30)
@@ -34,7 +34,7 @@ def main(folder: str | None = None) -> dict[str, dict[str, float]]:
 
 
 def _embedded_files(folder: Path) -> list[Path]:
-    pieces = sources.embedded()
+    pieces = music.corpus.embedded()
     files = [folder / f"{number}.mid" for number in range(FILES)]
     for file, piece in zip(files, pieces[:: len(pieces) // FILES], strict=False):
         piece.score.dump_midi(file)
@@ -43,11 +43,11 @@ def _embedded_files(folder: Path) -> list[Path]:
 
 def _music21_notes(file: Path) -> None:
     # forceSource: otherwise music21 reads its own pickle of the file from the second time on
-    encode.notes_music21(music21.converter.parse(file, quantizePost=False, forceSource=True))
+    music.notes.from_music21(music21.converter.parse(file, quantizePost=False, forceSource=True))
 
 
 def _notes(file: Path) -> None:
-    encode.notes(symusic.Score(file))
+    music.notes.from_score(symusic.Score(file))
 
 
 def _pypianoroll_frames(file: Path) -> None:
@@ -55,7 +55,7 @@ def _pypianoroll_frames(file: Path) -> None:
 
 
 def _frames(file: Path) -> None:
-    encode.frames(symusic.Score(file), steps_per_beat=4)
+    music.frames.from_score(symusic.Score(file), steps_per_beat=4)
 
 
 def _compare(

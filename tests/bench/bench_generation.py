@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from course_lib import sample
+from course_lib.learn.stepper import Stepper
 
 WINDOW, CLASSES, NOTES, REPEATS = 100, 500, 20, 5
 
@@ -24,7 +24,7 @@ def main() -> dict[str, float]:
         ]
     )
     window = np.random.default_rng(0).integers(0, CLASSES, (1, WINDOW))
-    stepper = sample.Stepper(model)
+    stepper = Stepper(model)
     for note in window[0]:
         logits = stepper.step([note])
     difference = np.abs(logits - model.predict(window, verbose=0)).max()

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from course_lib import latent
+from course_lib.learn import latent as latent_space
 
 LATENT, BLOCKS, PIECES, REPEATS = 16, 10, 200, 3
 ALONE = 8  # pieces timed one at a time
@@ -25,8 +25,8 @@ def main() -> dict[str, float]:
         decoders = [decoder(filters, normalised=name == "quick") for _ in range(5)]
 
         def rolls(start, decoders=decoders):
-            latents = latent.generate(networks, start, BLOCKS, np.random.default_rng(0))
-            return latent.decode(decoders, latents) > THRESHOLD
+            latents = latent_space.generate(networks, start, BLOCKS, np.random.default_rng(0))
+            return latent_space.decode(decoders, latents) > THRESHOLD
 
         ways = {"batched": [starts], "alone": list(starts[:ALONE, None])}
         speed: dict[str, list[float]] = {way: [] for way in ways}

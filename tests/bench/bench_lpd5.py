@@ -22,7 +22,7 @@ import psutil
 import symusic
 from scipy.sparse import csc_matrix
 
-from course_lib import encode, sources
+from course_lib import music
 from data_scripts import lpd5
 
 BEATS, RESOLUTION = 400, 24
@@ -33,7 +33,7 @@ MEMORY = 1.5 * 1024  # MiB
 
 def main(archive: str | None = None) -> dict[str, float]:
     """Prepare both trees with all cores, print a line each, and return the figures of the larger."""
-    path = Path(archive) if archive else sources.SHARED_DATA / "band_midi_children_songs.zip"
+    path = Path(archive) if archive else music.datasets.SHARED_DATA / "band_midi_children_songs.zip"
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -59,7 +59,7 @@ def _real(path: Path) -> list[np.ndarray]:
     songs = []
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist()[:DISTINCT]:
-            roll = encode.band(symusic.Score.from_midi(archive.read(name)), RESOLUTION)
+            roll = music.band.from_score(symusic.Score.from_midi(archive.read(name)), RESOLUTION)
             songs.append(np.resize(roll, (BEATS * RESOLUTION, 128, 5)))
     return songs
 
@@ -80,7 +80,7 @@ def _npz(roll: np.ndarray) -> bytes:
     arrays: dict[str, np.ndarray] = {"tempo": np.full(len(roll), 120.0), "downbeat": np.arange(len(roll)) % 96 == 0}
     info: dict[str, object] = {"beat_resolution": RESOLUTION, "name": "song"}
     for number, name in enumerate(("Drums", "Piano", "Guitar", "Bass", "Strings")):
-        part = csc_matrix(roll[:, :, encode.INSTRUMENTS.index(name)] * np.uint8(90))
+        part = csc_matrix(roll[:, :, music.band.INSTRUMENTS.index(name)] * np.uint8(90))
         arrays |= {
             f"pianoroll_{number}_csc_{key}": getattr(part, key) for key in ("data", "indices", "indptr", "shape")
         }

@@ -6,7 +6,7 @@ import numpy as np
 from bench_encode import milliseconds
 from pypianoroll import metrics
 
-from course_lib import measure, measure_band
+from course_lib import measure
 
 STEPS, LENGTH = 4, 3 * 60 * 2 * 4  # 3 minutes at 120 beats a minute
 
@@ -21,11 +21,11 @@ def main() -> dict[str, float]:
     copied = [song[:500] for song in training[:20]]
     work = {
         "pypianoroll_scale": lambda _: pypianoroll_in_scale_rate(roll),
-        "in_scale_rate": lambda _: measure.in_scale_rate(measure.rising_edges(roll)),
-        "measures": lambda _: measure.measures(roll, STEPS),
-        "band_measures": lambda _: measure_band.band_measures(band, STEPS),
-        "novelty": lambda _: measure.novelty(new, training),
-        "novelty_of_copies": lambda _: measure.novelty(copied, training),
+        "in_scale_rate": lambda _: measure.piece.in_scale_rate(measure.piece.rising_edges(roll)),
+        "measures": lambda _: measure.piece.measures(roll, STEPS),
+        "band_measures": lambda _: measure.band.measures(band, STEPS),
+        "novelty": lambda _: measure.sets.novelty(new, training),
+        "novelty_of_copies": lambda _: measure.sets.novelty(copied, training),
     }
     result = {f"{name}_ms": milliseconds(each, Path(), repeats=5) for name, each in work.items()}
     slow, fast = result["pypianoroll_scale_ms"], result["in_scale_rate_ms"]

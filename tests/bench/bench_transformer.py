@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from course_lib import sample, train
-from course_lib.layers import RelativeAttention, WithMemory
+from course_lib.learn import transformer
+from course_lib.learn.stepper import Stepper
 
 VOCABULARY, SEGMENT, ROWS, DROPOUT = 400, 128, 8, 0.1
 CONTEXT, STEPS, REPEATS = 512, 20, 5
@@ -25,7 +25,7 @@ def transformer_xl(depth: int, width: int, heads: int, inner: int) -> keras.Mode
     x, heard = layers.Embedding(VOCABULARY, width)(tokens), []
     for memory in memories:
         heard.append(x)
-        x = block(x, RelativeAttention(heads)(x, memory), inner)
+        x = block(x, transformer.RelativeAttention(heads)(x, memory), inner)
     return keras.Model([tokens, *memories], [layers.Dense(VOCABULARY, dtype="float32")(x), *heard])
 
 
@@ -51,7 +51,7 @@ def generation(rows: int, target: str, depth=4, width=256, heads=4, inner=1024) 
     heard = np.random.default_rng(0).integers(0, VOCABULARY, (rows, CONTEXT))
     nothing = [np.zeros((rows, 0, width), "float32")] * depth
     whole = keras.Model(model.inputs, model.outputs[0])
-    stepper = sample.Stepper(model, batch=rows, memory=CONTEXT)
+    stepper = Stepper(model, batch=rows, memory=CONTEXT)
     for tokens in heard.T:
         logits = stepper.step(tokens)
     difference = float(np.abs(logits - whole.predict_on_batch([heard, *nothing])[:, -1]).max())
@@ -81,9 +81,9 @@ def training(depth=3, width=128, heads=4, inner=512) -> dict[str, float]:
     """Tokens a second in ``model.fit``, medians over repeats taken in turns; memory as long as a segment."""
     keras.utils.set_random_seed(0)
     song = np.random.default_rng(0).integers(0, VOCABULARY, 10 * SEGMENT + 1)
-    rows = train.Rows([song] * ROWS, SEGMENT, rows=ROWS)
+    rows = transformer.Rows([song] * ROWS, SEGMENT, rows=ROWS)
     plain = rows.tokens.reshape(-1, SEGMENT), rows.targets.reshape(-1, SEGMENT)
-    recurrent = WithMemory(transformer_xl(depth, width, heads, inner), rows=ROWS, length=SEGMENT)
+    recurrent = transformer.WithMemory(transformer_xl(depth, width, heads, inner), rows=ROWS, length=SEGMENT)
     keras_own = without_recurrence(depth, width, heads, inner)
     for model in (recurrent, keras_own):
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -1,0 +1,66 @@
+"""A synthesizer with the SoundFont that pretty_midi carries, in tune."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import symusic
+
+SAMPLE_RATE = 44_100
+
+
+@cache
+def synthesizer():
+    """symusic's synthesizer with the soundfont that pretty_midi carries, or None where it cannot be had."""
+    try:
+        import pretty_midi
+
+        (soundfont,) = Path(pretty_midi.__file__).parent.rglob("TimGM6mb.sf2")
+        with tempfile.TemporaryDirectory() as folder:
+            tuned = Path(folder) / "tuned.sf2"
+            tuned.write_bytes(with_root_keys(soundfont.read_bytes()))
+            return symusic.Synthesizer(str(tuned), SAMPLE_RATE)
+    except Exception as problem:
+        print(f"No soundfont synthesizer here ({problem}): plain sine tones will be heard instead.")
+        return None
+
+
+ZONES, GENERATORS, SAMPLES = b"ibag", b"igen", b"shdr"  # tables of a SoundFont 2 file, its last part
+ROOT_KEY, SAMPLE = 58, 53  # generators of a zone
+HEADER, HEADER_ROOT_KEY = 46, 40  # bytes of a sample's header, and the place of its root key
+
+
+def with_root_keys(soundfont: bytes) -> bytes:
+    """The soundfont with every root key in the header of a sample, the only place where symusic reads it.
+
+    A zone may override the root key of the sample it plays (SoundFont 2.04, generator 58); symusic 0.5 plays
+    such a zone, most of the piano among them, out of tune. Each gets a header of its own for the same sample.
+    """
+    tables = soundfont.index(b"pdta")
+
+    def place(name: bytes) -> slice:
+        start = soundfont.index(name, tables) + 8
+        return slice(start, start + int.from_bytes(soundfont[start - 4 : start], "little"))
+
+    first = np.frombuffer(soundfont[place(ZONES)], "<u2")[::2]  # generator of each zone
+    generators = np.frombuffer(soundfont[place(GENERATORS)], "<u2").reshape(-1, 2).copy()
+    headers = soundfont[place(SAMPLES)][:-HEADER]
+    last = soundfont[place(SAMPLES)][-HEADER:]
+    for start, end in zip(first, first[1:], strict=False):
+        zone = generators[start:end]
+        if ROOT_KEY in zone[:, 0] and SAMPLE in zone[:, 0]:
+            number = zone[zone[:, 0] == SAMPLE, 1][0]
+            header = bytearray(headers[number * HEADER : (number + 1) * HEADER])
+            header[HEADER_ROOT_KEY] = zone[zone[:, 0] == ROOT_KEY, 1][0]
+            zone[zone[:, 0] == SAMPLE, 1] = len(headers) // HEADER
+            headers += header
+    result = bytearray(soundfont)
+    result[place(GENERATORS)] = generators.tobytes()
+    result[place(SAMPLES)] = headers + last
+    for start in (8, tables, place(SAMPLES).start):  # the sizes of what holds the longer table
+        size = int.from_bytes(result[start - 4 : start], "little") + len(result) - len(soundfont)
+        result[start - 4 : start] = size.to_bytes(4, "little")
+    return bytes(result)

@@ -1,0 +1,122 @@
+"""The command line: run the notebooks headless, make the report, check the machine.
+
+``python -m course_lib run | report | listen | notebooks | doctor``. papermill executes the notebooks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_lib import UsageError, files
+from course_lib.lab import committed, doctor, plan, record, report, run
+from course_lib.listening import build, page, sessions
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Merge run folders into one page and one table, or into the scoreboard of the README."""
+    roots = [Path(folder).resolve() for folder in args.runs]
+    _check_folders(roots)
+    if args.readme:
+        print(f"Scoreboard  {report.update_readme(Path(args.readme).resolve(), roots, args.mix_data)}")
+        return 0
+    target = Path(args.out or os.path.commonpath(roots)).resolve()
+    target = target / "index.html" if target.is_dir() else target
+    plan.check_writable(target.parent, "The folder")
+    print(f"Report      {report.write(roots, target, args.mix_data)}")
+    print(f"Table       {target.with_name(report.TABLE)}")
+    return 0
+
+
+def _check_folders(roots: Sequence[Path]) -> None:
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"Run folder '{root}' does not exist: give a folder that run has written.")
+
+
+def offer(args: argparse.Namespace) -> int:
+    """Build a listening test, or go on with one that is there, and offer it to a class as a web page."""
+    target = Path(args.out or files.runs_folder() / "listening" / (args.form or "rating")).resolve()
+    if (target / "test.json").exists():
+        test, given = sessions.load(target), len(sessions.answers(target))
+        if args.form not in (None, test["form"]):
+            raise UsageError(f"{target} holds a test of form {test['form']}: choose another --out for a new one.")
+        about = f"form {test['form']}, {len(test['clips'])} clips of {test['seconds']:g} s, {given} answers so far"
+        print(f"Going on with the test in {target} ({about}). For a new test choose another --out.")
+    else:
+        roots = [Path(folder).resolve() for folder in args.runs] or [files.latest_run(files.runs_folder())]
+        _check_folders(roots)
+        found = record.latest([result for root in roots for result in record.load(root)])
+        plan.check_writable(target, "--out")
+        form = args.form or "rating"
+        usual, clips = build.usual_systems(found, form)
+        systems = None if args.systems == ["all"] else args.systems or usual
+        build.build(found, target, form, systems, args.clips or clips, args.seconds, args.seed)
+    return page.serve(target, args.port, args.ip)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m course_lib``; returns 0, 1 (something failed), 2 (asked wrongly) or 130 (Ctrl-C)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m course_lib", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="run|report|listen|notebooks|doctor")
+    order = "%(prog)s [NOTEBOOK ...] [option ...]"  # else -p and --seed take the notebooks for values
+    command = commands.add_parser("run", usage=order, help="execute notebooks and write the report")
+    command.set_defaults(action=run.run, argv=argv)
+    command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
+    command.add_argument("--profile", default="quick", help="quick (default) or paper")
+    command.add_argument("--seed", nargs="+", type=int, default=[0], help="one run for each (default: 0)")
+    command.add_argument("--data", default="embedded", help="embedded (default), or a folder of MIDI files")
+    command.add_argument(
+        "-p", "--parameter", nargs="+", action="append", default=[], metavar=("NAME", "VALUE"),
+        help="a parameter of the notebooks; several values make a grid",
+    )  # fmt: skip
+    command.add_argument("--out", help="output folder; the same again resumes (default: runs/<time>)")
+    command = commands.add_parser("report", help="merge run folders into one page")
+    command.set_defaults(action=merge)
+    command.add_argument("runs", nargs="+", metavar="RUNS", help="folders that run has written")
+    command.add_argument("--out", help="the page (default: index.html in the folder that holds all RUNS)")
+    command.add_argument("--mix-data", action="store_true", help="average over runs that saw different data, too")
+    command.add_argument(
+        "--readme", nargs="?", const=str(files.ROOT / "README.md"), metavar="FILE",
+        help="write no page, but the scoreboard into FILE (default: README.md of the checkout)",
+    )  # fmt: skip
+    command = commands.add_parser("listen", help="offer a blind listening test to a class, as a web page")
+    command.set_defaults(action=offer)
+    command.add_argument("runs", nargs="*", metavar="RUNS", help="folders to take clips from (default: runs/latest)")
+    command.add_argument("--form", help=f"{', '.join(sessions.FORMS)} (default: rating)")
+    command.add_argument(
+        "--systems", nargs="+", metavar="NAME",
+        help="such as '2D CNN', or all (default: those of the paper with this form); real music of their kind is added",
+    )  # fmt: skip
+    command.add_argument("--clips", type=int, help="of each system (default: 4, of scales and pairs 2)")
+    command.add_argument("--seconds", type=float, default=10, help="of each clip (default: 10)")
+    command.add_argument("--seed", type=int, default=0, help="of the choice of pieces (default: 0)")
+    command.add_argument("--out", help="folder of the test; one that is there goes on (default: runs/listening/<form>)")
+    command.add_argument("--port", type=int, default=8866, help="of the web page (default: 8866)")
+    command.add_argument("--ip", default="0.0.0.0", help="0.0.0.0 (default): the whole network; 127.0.0.1: here only")
+    command = commands.add_parser("notebooks", help="execute and clean the committed notebooks")
+    command.set_defaults(action=committed.refresh)
+    command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
+    commands.add_parser("doctor", help="check this machine").set_defaults(action=lambda args: doctor.doctor())
+    args = parser.parse_args(argv)
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # notebooks print what not every console can show
+    try:
+        return args.action(args)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        place, reason = error.filename or getattr(args, "out", None) or "The output", error.strerror or error
+        print(f"{place} cannot be written ({reason}): make room or choose another --out.", file=sys.stderr)
+        return 1

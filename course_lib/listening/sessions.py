@@ -1,0 +1,170 @@
+"""Who hears what in which order, and the answers on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import secrets
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from course_lib import UsageError
+
+FORMS = ("rating", "scales", "pairs")
+SCALES = {  # of morris-leou, which names them only: the explanations and the range 0 to 5 are ours
+    "Flow": "Does one moment lead on to the next?",
+    "Rhythm": "Is the rhythm convincing?",
+    "Classical": "Does it sound like classical music?",
+    "Repetitive": "Do ideas come back?",
+    "Correct": "Do the notes fit together, without wrong ones?",
+}
+PAIRS = 15  # heard by one listener at most, and one of them twice
+CODE = "[23456789abcdefghjkmnpqrstuvwxyz]{8}"  # of a listener: no characters that look alike
+Test = dict[str, Any]  # a decoded test.json
+Item = dict[str, Any]  # {"clips": ids in the order shown, "repeat": whether it was heard before}
+
+
+def load(folder: str | Path) -> Test:
+    """The decoded test.json of a folder. UsageError: there is none, or it is damaged."""
+    path = Path(folder) / "test.json"
+    try:
+        test = json.loads(path.read_text(encoding="utf-8"))
+        facts = [(clip["id"], clip["system"], clip["kind"], clip["real"]) for clip in test["clips"]]
+        ids = {id for id, *_ in facts if re.fullmatch("[0-9a-f]{10}", id)}
+        if not re.fullmatch("[0-9a-f]{8}", test["id"]) or test["form"] not in FORMS or not 1 < len(ids) == len(facts):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is missing or damaged: give a folder that the listening test was built in."
+        ) from error
+    return test
+
+
+def items(test: Test, listener: str) -> list[Item]:
+    """What one listener hears, in an order that follows from the test and the listener's code alone.
+
+    Every clip (or up to 15 pairs) once, and one that was heard early again at the end, a pair with its sides
+    swapped. Empty where no two clips make a pair.
+    """
+    seed = test["id"], listener
+    chosen = _pairs(test, *seed) if test["form"] == "pairs" else [[clip["id"]] for clip in test["clips"]]
+    order = _shuffled(chosen, *seed)
+    return [{"clips": clips, "repeat": False} for clips in order] + [
+        {"clips": clips[::-1], "repeat": True} for clips in order[len(order) // 4 :][:1]
+    ]
+
+
+def _pairs(test: Test, *seed: str) -> list[list[str]]:
+    """Pairs of clips of one kind and two systems: next always one whose systems, then clips, were used least."""
+    system = {clip["id"]: clip["system"] for clip in test["clips"]}
+    every = [
+        (first["id"], second["id"])
+        for first, second in itertools.combinations(test["clips"], 2)
+        if first["kind"] == second["kind"] and first["system"] != second["system"]
+    ]
+    every, used = _shuffled(every, *seed), Counter[Any]()
+    chosen: list[list[str]] = []
+
+    def use(pair: tuple[str, str]) -> tuple[int, int, int]:
+        systems = {system[clip] for clip in pair}
+        return used[frozenset(systems)], sum(used[name] for name in systems), sum(used[clip] for clip in pair)
+
+    while every and len(chosen) < PAIRS:
+        pair = min(every, key=use)
+        every.remove(pair)
+        systems = {system[clip] for clip in pair}
+        used.update([frozenset(systems), *systems, *pair])
+        chosen.append(_shuffled(pair, *seed, *pair))
+    return chosen
+
+
+def _shuffled(values: Iterable[Any], *seed: str) -> list[Any]:
+    """In an order that looks random, yet is the same in every version of Python."""
+    return sorted(values, key=lambda value: hashlib.sha256(repr((seed, value)).encode()).digest())
+
+
+def new_listener() -> str:
+    return "".join(secrets.choice(CODE[1:-4]) for _ in range(8))
+
+
+def valid_listener(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(CODE, text) is not None
+
+
+def append(folder: str | Path, answer: dict[str, Any]) -> None:
+    """Add one answer to answers.jsonl; when this returns, it is on disk.
+
+    ValueError: an answer to something that this listener was not asked. OSError: the disk refuses it.
+    """
+    test, path = load(folder), Path(folder) / "answers.jsonl"
+    _check(test, answer, partial(items, test))
+    line = json.dumps(answer, allow_nan=False).encode() + b"\n"
+    with filelock.FileLock(f"{path}.lock", timeout=30), path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else b"\n" + line  # after a line that a crash has torn
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def answers(folder: str | Path) -> list[dict[str, Any]]:
+    """The last answer of each listener to each item; what is no valid line is skipped, with a warning."""
+    found, skipped = _read(folder)
+    if skipped:
+        path = Path(folder) / "answers.jsonl"
+        warnings.warn(f"{skipped} torn or foreign lines of {path} were skipped.", stacklevel=2)
+    return found
+
+
+def answers_of(folder: str | Path, listener: str) -> dict[int, Any]:
+    """What one listener has answered, by item."""
+    return {answer["item"]: answer["answer"] for answer in _read(folder)[0] if answer["listener"] == listener}
+
+
+def _read(folder: str | Path) -> tuple[list[dict[str, Any]], int]:
+    """The answers that count, and how many lines are none."""
+    test, path = load(folder), Path(folder) / "answers.jsonl"
+    own = cache(partial(items, test))
+    found, skipped = {}, 0
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        try:
+            if line:
+                answer = json.loads(line)
+                _check(test, answer, own)
+                found[answer["listener"], answer["item"]] = answer
+        except (ValueError, RecursionError):
+            skipped += 1
+    return list(found.values()), skipped
+
+
+def _check(test: Test, answer: Any, own: Callable[[str], list[Item]]) -> None:
+    """ValueError unless the answer is a whole one, to one of the listener's ``own`` items."""
+    keys = {"test", "listener", "item", "clips", "repeat", "answer", "time"}
+    if not isinstance(answer, dict) or set(answer) != keys or answer["test"] != test["id"]:
+        raise ValueError(f"The answer must belong to test {test['id']} and have {', '.join(sorted(keys))}.")
+    listener, number, given = answer["listener"], answer["item"], answer["answer"]
+    asked = own(listener) if valid_listener(listener) else []
+    if type(number) is not int or not 0 <= number < len(asked):
+        raise ValueError("The answer must name a listener by a code of this test, and one of its items.")
+    if asked[number] != {"clips": answer["clips"], "repeat": answer["repeat"]}:
+        raise ValueError(f"Item {number} of listener {listener} has other clips.")
+    if test["form"] == "pairs":
+        fits = isinstance(given, dict) and list(given) == ["preferred"] and given["preferred"] in answer["clips"]
+    else:
+        names, low, high = (["rating"], 1, 10) if test["form"] == "rating" else (list(SCALES), 0, 5)
+        fits = isinstance(given, dict) and sorted(given) == sorted(names)
+        fits = fits and all(type(value) is int and low <= value <= high for value in given.values())
+    if not fits:
+        raise ValueError(f"The answer to item {number} of listener {listener} is none of form '{test['form']}'.")
+    datetime.fromisoformat(str(answer["time"]))

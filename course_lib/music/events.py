@@ -1,0 +1,221 @@
+"""Scores as a sequence of tokens, and back: the ``events`` encoding, MidiTok's TSD (time shift, duration).
+
+A song is ``BOS``, its events in order of time, ``EOS``. A note is two tokens, its pitch and its duration
+(``Pitch_60 Duration_1.0.4``: one beat and no step, at 4 steps a beat), a drum stroke one (``PitchDrum_36``).
+``TimeShift`` moves on in time, and a longer silence takes several. ``Program`` names the instrument of the notes
+that follow, until the next ``Program``. (One in front of every note, MidiTok's other way, takes 1.4 times as many
+tokens for piano music and 1.1 times for the chorale band.) Notes that begin together stand in order of
+instrument, then pitch. One vocabulary serves piano and band, and it is the same for any data.
+
+Kept, on the grid: all that ``frames`` and ``frames.onsets`` show of each family, so that a note struck again is not
+lost. A pitch that is struck while it sounds in the same family ends there and goes on with the new note, as MIDI and
+a keyboard want it. Lost: what is finer than a step, what sounds past 16 beats of one note, the length of drum
+strokes, velocities, tempo, time signatures and bar lines, silence at the end, and which of the instruments of a
+family played (the families, and the effects that belong to none, are those of `course_lib.music.band.instrument`).
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import miditok
+import numpy as np
+import symusic
+
+from course_lib.music import band, frames, midi
+
+STEPS_PER_BEAT = 4
+LONGEST = 16  # beats of one token; in the embedded corpus one note in 8,000 is longer
+PITCHED = [program for family, program in enumerate(band.PROGRAMS) if family != band.DRUMS]
+DRUMS = -1  # MidiTok's program of a drum track
+# How a sequence may go on: in each state, the state after a token of a kind; other kinds may not come. A bigram
+# mask cannot say this, as whether a time shift is followed by pitches or strokes depends on the last Program.
+# MidiTok's own `tokens_types_graph` is no help for drums: it wants a duration after a stroke.
+GRAMMAR = {
+    "start": {"BOS": "no program"},
+    "no program": {"TimeShift": "no program", "Program": "pitch", "Program_-1": "stroke"},
+    "pitched": {
+        "Pitch": "duration",
+        "TimeShift": "pitched",
+        "Program": "pitch",
+        "Program_-1": "stroke",
+        "EOS": "end",
+    },
+    "drums": {"PitchDrum": "drums", "TimeShift": "drums", "Program": "pitch", "EOS": "end"},
+    "pitch": {"Pitch": "duration"},  # due after the Program of an instrument with pitches
+    "duration": {"Duration": "pitched"},  # due after a pitch
+    "stroke": {"PitchDrum": "drums"},  # due after the Program of the drums
+    "end": {"PAD": "end"},
+}
+STATES = tuple(GRAMMAR)
+
+
+@cache
+def tokenizer() -> miditok.TSD:
+    """MidiTok's TSD with the settings of this encoding; the token of a name is ``tokenizer()["Pitch_60"]``."""
+    return miditok.TSD(
+        miditok.TokenizerConfig(
+            beat_res={(0, LONGEST): STEPS_PER_BEAT},
+            special_tokens=["PAD", "BOS", "EOS"],
+            pitch_range=(0, 127),
+            use_velocities=False,
+            use_programs=True,
+            program_changes=True,
+            programs=[*PITCHED, DRUMS],
+            use_note_duration_programs=PITCHED,
+            default_note_duration=1 / STEPS_PER_BEAT,  # of drum strokes, in beats
+            use_pitchdrum_tokens=True,
+            drums_pitch_range=(0, 127),
+            use_tempos=False,
+            use_time_signatures=False,
+        )
+    )
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """The name of each token, such as ``"Pitch_60"``; its place is the token."""
+    return tuple(name.removesuffix("_None") for name in sorted(tokenizer().vocab, key=tokenizer().vocab.get))
+
+
+def from_score(score: symusic.Score) -> np.ndarray:
+    """int32 ``(tokens,)`` of a score in ticks, from BOS to EOS.
+
+    Starts and ends go to the nearest step as in :func:`course_lib.music.frames.from_score`, so that a note lasts one
+    step at least. Notes without a length (grace notes) are left out. Raises ValueError where no note is left.
+    """
+    gridded = _on_grid(score)
+    if not gridded.tracks:
+        raise ValueError(
+            "The score has nothing to tokenize, as it holds no note of an instrument of the band (piano, guitar, "
+            "bass, strings, drums): leave this MIDI file out."
+        )
+    tokens = tokenizer().encode(gridded, no_preprocess_score=True).ids
+    return np.array([tokenizer()["BOS_None"], *tokens, tokenizer()["EOS_None"]], np.int32)
+
+
+def to_score(tokens: np.ndarray, tempo: float = 120) -> symusic.Score:
+    """A score of up to five tracks, in the order of `course_lib.music.band.INSTRUMENTS`, from tokens ``(tokens,)``.
+
+    Any part of a sequence will do; notes ahead of its first Program go to the piano, and what the `GRAMMAR` does not
+    allow, such as a pitch without a duration, may be passed over. Raises ValueError for a number that is no token.
+    """
+    tokens = np.asarray(tokens)
+    unknown = tokens[(tokens < 0) | (tokens >= len(vocabulary()))]
+    if len(unknown):
+        raise ValueError(
+            f"{unknown[0]} is not one of the {len(vocabulary())} tokens of the events encoding: "
+            "decode tokens that it made, or a model with as many outputs."
+        )
+    score = tokenizer().decode(tokens.tolist()).resample(STEPS_PER_BEAT * frames.STEP_TICKS)
+    played = {band.DRUMS if track.is_drum else band.PROGRAMS.index(track.program): track for track in score.tracks}
+    columns = {family: played[family].notes.numpy() for family in sorted(played)}
+    score.tracks = [_track(family, c["time"], c["duration"], c["pitch"]) for family, c in columns.items()]
+    score.tempos = [symusic.Tempo(0, tempo)]  # in place of MidiTok's 120
+    return score
+
+
+def _on_grid(score: symusic.Score) -> symusic.Score:
+    """What of a score is encoded: a track for each family that plays, 4 ticks a quarter note; strokes of any length."""
+    notes: dict[int, list[np.ndarray]] = {}
+    for track in score.tracks:
+        family, columns = band.instrument(track), track.notes.numpy()
+        if family is not None:
+            start, length = columns["time"].astype(np.int64), columns["duration"].astype(np.int64)
+            first, last = frames.nearest_steps(start, start + length, score.ticks_per_quarter, STEPS_PER_BEAT)
+            heard = (length > 0) | (family == band.DRUMS)
+            notes.setdefault(family, []).append(np.stack([first, last, columns["pitch"]])[:, heard])
+    gridded = symusic.Score(STEPS_PER_BEAT)
+    for family in sorted(notes):
+        first, last, pitch = _one_at_a_time(*np.concatenate(notes[family], axis=1))
+        if len(first):
+            length = np.minimum(last - first, LONGEST * STEPS_PER_BEAT)
+            gridded.tracks.append(_track(family, first, length, pitch))
+    return gridded
+
+
+def _one_at_a_time(first: np.ndarray, last: np.ndarray, pitch: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Notes cut where their pitch is struck again, the later note sounding as long as either; by pitch, then time."""
+    order = np.lexsort((first, pitch))
+    first, last, pitch = first[order], last[order], pitch[order]
+    far = last.max(initial=0) + 1  # keeps the pitches apart under one running maximum
+    last = np.maximum.accumulate(last + far * pitch) - far * pitch
+    again = pitch[1:] == pitch[:-1]
+    last[:-1][again] = np.minimum(last[:-1], first[1:])[again]
+    kept = last > first  # of notes that begin together, all but one were cut to nothing
+    return first[kept], last[kept], pitch[kept]
+
+
+def _track(family: int, start: np.ndarray, length: np.ndarray, pitch: np.ndarray) -> symusic.Track:
+    sound = band.VELOCITIES[family], band.PROGRAMS[family], band.INSTRUMENTS[family]
+    return midi.new_track(start, length, pitch, *sound, is_drum=family == band.DRUMS)
+
+
+@cache
+def grammar() -> np.ndarray:
+    """int8 ``(states, vocabulary)``: the state after each token, as a number of `STATES`; -1: it may not come.
+
+    To generate, begin at ``state = state_after(prompt)``, draw among the tokens with ``grammar()[state] >= 0``, and
+    go on from ``grammar()[state, token]``. States may be an array, one for each song that is generated.
+    """
+    table = np.full((len(STATES), len(vocabulary())), -1, np.int8)
+    for state, following in enumerate(GRAMMAR.values()):
+        for token, name in enumerate(vocabulary()):
+            kind = name if name in ("Program_-1", "BOS", "EOS", "PAD") else name.split("_")[0]
+            if kind in following:
+                table[state, token] = STATES.index(following[kind])
+    return table
+
+
+def state_after(tokens: np.ndarray) -> int:
+    """The state of the grammar after a sequence from BOS on. Raises ValueError where the sequence is ill-formed."""
+    state = STATES.index("start")
+    for place, token in enumerate(np.asarray(tokens).tolist()):
+        if not 0 <= token < len(vocabulary()):
+            raise ValueError(f"{token} at place {place} is no token: the vocabulary has 0 to {len(vocabulary()) - 1}.")
+        before, state = state, int(grammar()[state, token])
+        if state < 0:
+            raise ValueError(
+                f"The sequence is ill-formed: {vocabulary()[token]} stands at place {place}, where only "
+                f"{', '.join(GRAMMAR[STATES[before]])} may: give a song of the events encoding, from BOS on."
+            )
+    return state
+
+
+def transpose(tokens: np.ndarray, semitones: int) -> np.ndarray:
+    """The tokens ``(...)`` with every pitch moved up; drum strokes stay. Raises ValueError past a pitch of 0 or 127."""
+    tokens, lowest = np.asarray(tokens), tokenizer()["Pitch_0"]
+    pitched = (tokens >= lowest) & (tokens < lowest + 128)
+    pitches = tokens[pitched] - lowest
+    if len(pitches) and not 0 <= pitches.min() + semitones <= pitches.max() + semitones <= 127:
+        raise ValueError(
+            f"Pitches from {pitches.min()} to {pitches.max()} cannot move by {semitones} semitones, as MIDI has "
+            "pitches 0 to 127: choose a smaller interval."
+        )
+    return np.where(pitched, tokens + semitones, tokens).astype(tokens.dtype)
+
+
+def save_vocabulary(path: str | Path) -> None:
+    """Writes the names of the tokens, in order, to a JSON file to stand beside a model."""
+    Path(path).write_text(json.dumps(vocabulary(), indent=0))
+
+
+def check_vocabulary(path: str | Path, outputs: int) -> None:
+    """Raises ValueError unless the saved vocabulary is that of this encoding and fits a model's number of outputs."""
+    try:
+        saved = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no saved vocabulary ({error}): save it beside the model again.") from error
+    if len(saved) != outputs:
+        raise ValueError(
+            f"The vocabulary in {path} has {len(saved)} tokens and the model {outputs} outputs: "
+            "load the vocabulary that was saved with this model."
+        )
+    if saved != list(vocabulary()):
+        raise ValueError(
+            f"The vocabulary in {path} is not that of the events encoding with MidiTok {version('miditok')}: "
+            "install the package versions of the lock, or train the model again."
+        )

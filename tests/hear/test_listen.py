@@ -1,0 +1,352 @@
+import io
+import sys
+
+import numpy as np
+import pytest
+import symusic
+
+from course_lib.hear import listen, soundfont
+
+
+def score_of(*notes, tempo=120, program=0, drums=False):
+    """A score from (start, length, pitch) in quarter notes."""
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, tempo))
+    track = symusic.Track(program=program, is_drum=drums)
+    for start, length, pitch in notes:
+        track.notes.append(symusic.Note(round(480 * start), round(480 * length), pitch, 90))
+    score.tracks.append(track)
+    return score
+
+
+TUNE = score_of((0, 1, 60), (1, 1, 64), (2, 2, 67))  # two seconds
+SILENT = [symusic.Score(480), score_of()]
+
+
+@pytest.fixture(autouse=True)
+def fresh_synthesizer():
+    """The synthesizer is made once a process: forget one that a test has hidden or broken."""
+    soundfont.synthesizer.cache_clear()
+    yield
+    soundfont.synthesizer.cache_clear()
+
+
+@pytest.fixture(params=["soundfont", "sine"])
+def instrument(request, monkeypatch):
+    """Both ways to make sound."""
+    if request.param == "sine":
+        monkeypatch.setattr(listen.symusic, "Synthesizer", None)
+    return request.param
+
+
+def loudest_frequency(audio):
+    """In hertz, of the first second of both channels together."""
+    second = audio[: soundfont.SAMPLE_RATE].sum(axis=1) * np.hanning(soundfont.SAMPLE_RATE)
+    return np.abs(np.fft.rfft(second)).argmax()
+
+
+# ---------------------------------------------------------------- sound in memory
+
+
+def test_sound_has_its_peak_at_nine_tenths(instrument):
+    for score in (TUNE, score_of((0, 1, 30)), score_of(*[(0, 4, pitch) for pitch in range(30, 90)])):
+        audio = listen.render(score)
+        assert audio.dtype == "float32" and audio.ndim == 2 and audio.shape[1] == 2
+        assert audio.flags.c_contiguous and np.isfinite(audio).all()
+        assert np.abs(audio).max() == pytest.approx(0.9, abs=1e-4)
+
+
+@pytest.mark.parametrize("score", SILENT)
+def test_an_empty_score_is_a_second_of_silence(score, instrument):
+    audio = listen.render(score)
+    assert audio.shape == (44_100, 2) and audio.dtype == "float32" and not audio.any()
+
+
+@pytest.mark.parametrize(("tempo", "seconds"), [(120, 2), (60, 4), (240, 1)])
+def test_sound_lasts_as_long_as_the_music_and_its_tail(tempo, seconds, instrument):
+    audio = listen.render(score_of((0, 1, 60), (1, 3, 64), tempo=tempo))
+    assert seconds - 0.05 < len(audio) / 44_100 < seconds + 4  # strings ring on
+    before_the_end = audio[int((seconds - 0.2) * 44_100) : int(seconds * 44_100)]
+    assert np.abs(before_the_end).max() > 0.01
+
+
+def test_notes_sound_when_the_score_says_so(instrument):
+    audio = listen.render(score_of((4, 1, 60)))  # after two seconds
+    assert np.abs(audio[: int(1.95 * 44_100)]).max() < 0.01
+    assert np.abs(audio[int(2.0 * 44_100) : int(2.4 * 44_100)]).max() > 0.5
+
+
+def test_a_440_hertz_is_heard_at_440_hertz(instrument):
+    assert abs(loudest_frequency(listen.render(score_of((0, 4, 69)))) - 440) < 4
+
+
+@pytest.mark.parametrize("program", [0, 24, 40, 73], ids=["piano", "guitar", "violin", "flute"])
+def test_every_note_is_in_tune(program):
+    """symusic alone plays most notes of this piano and violin up to two octaves too high."""
+    for pitch in range(45, 86, 4):
+        frequency = 440 * 2 ** ((pitch - 69) / 12)
+        partial = loudest_frequency(listen.render(score_of((0, 4, pitch), program=program))) / frequency
+        assert min(abs(12 * np.log2(partial / whole)) for whole in (1, 2, 3, 4)) < 0.3, pitch
+
+
+def test_instruments_and_drums_sound_different():
+    sounds = [
+        listen.render(score_of((0, 2, 45), program=program, drums=drums))
+        for program, drums in [(0, False), (40, False), (0, True)]
+    ]
+    shortest = min(map(len, sounds))
+    for number, one in enumerate(sounds):
+        for other in sounds[number + 1 :]:
+            assert np.abs(one[:shortest] - other[:shortest]).max() > 0.1
+
+
+def test_without_a_soundfont_plain_tones_are_heard_and_it_says_so(monkeypatch, capsys):
+    with_soundfont = listen.render(score_of((0, 2, 69)))
+    assert capsys.readouterr().out == ""
+    soundfont.synthesizer.cache_clear()
+    monkeypatch.setattr(listen.Path, "rglob", lambda *pattern: iter(()))  # no soundfont file
+    plain = listen.render(score_of((0, 2, 69)))
+    listen.render(TUNE)
+    told = capsys.readouterr().out
+    assert told.count("No soundfont synthesizer here") == 1 and "sine tones" in told
+
+    def share_of_overtones(audio):
+        power = np.abs(np.fft.rfft(audio[:22_050, 0] * np.hanning(22_050))) ** 2  # 2 Hz a bin
+        return 1 - power[210:230].sum() / power.sum()
+
+    assert share_of_overtones(plain) < 0.01 < share_of_overtones(with_soundfont)
+
+
+# ---------------------------------------------------------------- files
+
+
+def read_ogg(path_or_bytes):
+    soundfile = pytest.importorskip("soundfile", reason="no sound library on this machine")
+    return soundfile.read(path_or_bytes)
+
+
+def notes_of(score):
+    return [(n.time, n.duration, n.pitch) for track in score.tracks for n in track.notes]
+
+
+def test_saved_files_hold_the_music(tmp_path):
+    midi, ogg = listen.save(TUNE, tmp_path / "new" / "folder" / "a tune, 1.5")
+    assert midi == tmp_path / "new" / "folder" / "a tune, 1.5.mid" and ogg == midi.with_name("a tune, 1.5.ogg")
+    assert sorted(path.name for path in midi.parent.iterdir()) == ["a tune, 1.5.mid", "a tune, 1.5.ogg"]
+    assert notes_of(symusic.Score(midi)) == notes_of(TUNE)
+    audio, rate = read_ogg(ogg)
+    rendered = listen.render(TUNE)
+    assert rate == 44_100 and audio.shape == rendered.shape
+    assert np.corrcoef(audio[:, 0], rendered[:, 0])[0, 1] > 0.95  # lossy, but the same sound
+
+
+def test_saving_again_replaces(tmp_path):
+    listen.save(TUNE, tmp_path / "tune")
+    midi, ogg = listen.save(score_of((0, 8, 40)), str(tmp_path / "tune"))
+    assert notes_of(symusic.Score(midi)) == [(0, 3840, 40)]
+    assert len(read_ogg(ogg)[0]) > 3.9 * 44_100
+
+
+@pytest.mark.parametrize("score", SILENT)
+def test_an_empty_score_is_saved_as_silence(score, tmp_path):
+    midi, ogg = listen.save(score, tmp_path / "nothing")
+    assert symusic.Score(midi).note_num() == 0
+    audio, _ = read_ogg(ogg)
+    assert len(audio) == 44_100 and np.abs(audio).max() < 1e-4
+
+
+def test_five_minutes_are_written_whole():
+    notes = [(place, 1, 48 + place * 7 % 36) for place in range(600)]  # at 120 a minute
+    soundfile = pytest.importorskip("soundfile", reason="no sound library on this machine")
+    with soundfile.SoundFile(io.BytesIO(listen.ogg(score_of(*notes)))) as file:
+        assert 299.9 < file.frames / file.samplerate < 305
+        file.seek(int(299.2 * 44_100))  # the last notes are there
+        assert np.abs(file.read(20_000)).max() > 0.1
+
+
+def test_without_the_sound_library_midi_alone_is_written_and_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "soundfile", None)  # importing it fails
+    midi, ogg = listen.save(TUNE, tmp_path / "tune")
+    assert ogg is None and [*tmp_path.iterdir()] == [midi]
+    assert notes_of(symusic.Score(midi)) == notes_of(TUNE)
+    assert "No Ogg file written" in capsys.readouterr().out
+
+
+def test_an_earlier_sound_does_not_stay_beside_new_midi(tmp_path, monkeypatch):
+    """Else a page would play the old music under the new notes."""
+    listen.save(TUNE, tmp_path / "tune")
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    listen.save(score_of((0, 8, 40)), tmp_path / "tune")
+    assert [path.name for path in tmp_path.iterdir()] == ["tune.mid"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize(("limit", "left"), [(20, []), (10_000, ["tune.mid"])])
+def test_a_disk_that_fills_up_leaves_nothing_half_written(limit, left, tmp_path):
+    import resource
+
+    listen.render(TUNE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        with pytest.raises(OSError):
+            listen.save(TUNE, tmp_path / "tune")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == left
+    if left:
+        assert notes_of(symusic.Score(tmp_path / "tune.mid")) == notes_of(TUNE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_disk_that_fills_up_keeps_what_was_saved_before(tmp_path):
+    import resource
+
+    listen.save(TUNE, tmp_path / "tune")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+        with pytest.raises(OSError):
+            listen.save(score_of((0, 8, 40)), tmp_path / "tune")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# ---------------------------------------------------------------- in the notebook
+
+
+def test_a_player_is_an_audio_tag_with_its_sound_inside():
+    pytest.importorskip("soundfile", reason="no sound library on this machine")
+    page = listen.play(TUNE)._repr_html_()
+    assert "<audio" in page and "controls" in page
+    assert 'src="data:audio/ogg;base64,' in page
+    assert len(page) < 200_000
+
+
+def test_without_the_sound_library_the_player_has_wav(monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    player = listen.play(TUNE)
+    assert 'src="data:audio/wav;base64,' in player._repr_html_()
+    samples = np.frombuffer(player.data[44:], "<i2").reshape(-1, 2)
+    rendered = listen.render(TUNE)
+    assert samples.shape == rendered.shape
+    assert np.abs(samples / 32767 - rendered).max() < 1e-3
+
+
+# ---------------------------------------------------------------- the mixing desk
+
+
+def duet():
+    """Two seconds of a low and of a high instrument, a drum, and a track without notes."""
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, 120))
+    for name, program, pitch, drums in [("low", 33, 33, False), ("high", 73, 88, False), ("kit", 0, 42, True)]:
+        track = symusic.Track(name, program, drums)
+        track.notes.append(symusic.Note(0, 1920, pitch, 90))
+        score.tracks.append(track)
+    score.tracks.append(symusic.Track("nobody"))
+    return score
+
+
+@pytest.fixture
+def desk():
+    """A mixer of the duet: the sliders and buttons of each track by its name, and what its player plays."""
+    pytest.importorskip("soundfile", reason="no sound library on this machine")
+    box = listen.mixer(duet())
+    *rows, player = box.children
+    controls = {row.children[0].description: row.children for row in rows}
+
+    def heard():
+        return read_ogg(io.BytesIO(player.value))[0]
+
+    return controls, heard
+
+
+def alone(name):
+    """The track of the duet by itself, as loud as in the mix of all."""
+    score, whole = duet(), listen.render(duet())
+    stems = {track.name: listen._audio(listen._alone(score, track)) for track in score.tracks if track.notes}
+    gain = 0.9 / np.abs(sum(np.pad(stem, ((0, len(whole) - len(stem)), (0, 0))) for stem in stems.values())).max()
+    return stems[name] * gain
+
+
+def loudness(audio):
+    return np.sqrt((audio[:80_000] ** 2).mean())
+
+
+def sounds_like(audio, expected):
+    """The same sound at the same loudness, as far as Ogg, which loses a little, can tell."""
+    length = min(len(audio), len(expected), 80_000)
+    correlation = np.corrcoef(audio[:length].ravel(), expected[:length].ravel())[0, 1]
+    return correlation > 0.9 and loudness(audio) == pytest.approx(loudness(expected), rel=0.1)
+
+
+def test_the_desk_has_a_row_for_each_track_that_plays(desk):
+    controls, _ = desk
+    assert list(controls) == ["low", "high", "kit"]
+    for volume, mute, solo in controls.values():
+        assert (volume.value, mute.value, solo.value) == (1, False, False)
+        assert (mute.description, solo.description) == ("mute", "solo")
+        assert volume.min == 0 < volume.max
+
+
+def test_the_desk_begins_with_everything_at_the_loudness_of_a_player(desk):
+    _, heard = desk
+    assert sounds_like(heard(), listen.render(duet()))
+    assert not sounds_like(heard(), alone("low"))
+
+
+def test_mute_takes_a_track_out_and_back_in(desk):
+    controls, heard = desk
+    whole = heard()
+    for name in ("high", "kit"):
+        controls[name][1].value = True
+    assert sounds_like(heard(), alone("low"))
+    controls["low"][1].value = True
+    assert loudness(heard()) < 1e-4
+    for _, mute, _ in controls.values():
+        mute.value = False
+    assert np.array_equal(heard(), whole)
+
+
+def test_solo_plays_one_track_even_if_it_is_muted(desk):
+    controls, heard = desk
+    controls["high"][2].value = True
+    assert sounds_like(heard(), alone("high"))
+    controls["high"][1].value = True
+    assert sounds_like(heard(), alone("high"))
+    controls["low"][2].value = True
+    low, high = alone("low"), alone("high")
+    assert sounds_like(heard(), low[:80_000] + high[:80_000])
+    controls["high"][2].value = False
+    assert sounds_like(heard(), low)
+
+
+def test_volume_scales_a_track_and_never_overloads(desk):
+    controls, heard = desk
+    controls["low"][2].value = True
+    full = heard()
+    controls["low"][0].value = 0.5
+    assert loudness(heard()) == pytest.approx(loudness(full) / 2, rel=0.05)
+    controls["low"][0].value = 0
+    assert loudness(heard()) < 1e-4
+    controls["low"][2].value = False
+    for volume, _, _ in controls.values():
+        volume.value = 2
+    assert np.abs(heard()).max() < 1.3, "cut off at 1, give or take what Ogg loses, where it would be 1.8"
+    assert loudness(heard()) > 1.3 * loudness(listen.render(duet()))
+
+
+def test_the_desk_without_the_sound_library_is_a_player(monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    assert 'src="data:audio/wav;base64,' in listen.mixer(duet())._repr_html_()
+
+
+@pytest.mark.parametrize("score", SILENT)
+def test_the_desk_of_an_empty_score_is_a_second_of_silence(score):
+    pytest.importorskip("soundfile", reason="no sound library on this machine")
+    (player,) = listen.mixer(score).children
+    audio, rate = read_ogg(io.BytesIO(player.value))
+    assert len(audio) == rate == 44_100 and np.abs(audio).max() < 1e-4

@@ -1,0 +1,555 @@
+"""The result file of a run, the claims file, and the verdicts."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import symusic
+
+from course_lib import files
+from course_lib.hear import listen
+from course_lib.lab import claims, cli, report, scoreboard
+from course_lib.lab import record as records
+
+IDS = {
+    "morris-leou": "ml-loss ml-texture ml-all-worse ml-skip ml-cnn-rnn ml-jsb",
+    "voorhis-allen": "va-train va-test va-variance va-epochs va-leak",
+    "chen-horg-zhuo": "chz-rating chz-faster chz-length chz-dense chz-cohesion chz-diversity chz-loss",
+    "tham-kim": "tk-gru-rhythm tk-rnn-random tk-cnn-complement tk-cnn-same tk-vae-dim tk-vae-space "
+    "tk-vae-noise tk-vae-vary tk-style tk-gan-collapse tk-gan-poor tk-txl-good tk-txl-memory",
+    "mischler": "mi-lstm-flat mi-lstm-simple mi-gan-passable mi-gan-losses mi-gan-learns mi-gan-drums",
+}
+
+
+CLAIMS = claims.claims()
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    """The run folder, as a headless run sets it."""
+    monkeypatch.setenv("COURSE_OUT", str(tmp_path / "run"))
+    monkeypatch.delenv("COURSE_SMOKE", raising=False)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """Writes the result of one whole run that measured some claims, in a folder of its own."""
+    monkeypatch.delenv("COURSE_SMOKE", raising=False)
+    monkeypatch.setattr(records, "_git_commit", lambda: None)
+
+    def write(name, profile="quick", seed=0, fingerprint="f", parameters=None, **values):
+        monkeypatch.setenv("COURSE_OUT", str(tmp_path / name))
+        run = records.start("02_lstm_next_note", profile, seed, "embedded", **(parameters or {}))
+        run.data(fingerprint)
+        for id, value in values.items():
+            run.claim(id.replace("_", "-"), value)
+        return run.finish()
+
+    return write
+
+
+def rows(folder):
+    return {row["id"]: row for row in scoreboard.rows(records.load(folder))}
+
+
+def rule(**given):
+    texts = dict.fromkeys(("id", "paper", "notebook", "claim", "published", "measure", "why"), "")
+    return claims.Claim(**texts, **given)
+
+
+# ---------------------------------------------------------------- the claims file
+
+
+def entries():
+    return tomllib.loads(Path(claims.__file__).with_name("claims.toml").read_text(encoding="utf-8"))["claim"]
+
+
+def test_every_claim_is_there_once_under_its_paper():
+    found = [(entry["paper"], entry["id"]) for entry in entries()]
+    assert found == [(paper, id) for paper, ids in IDS.items() for id in ids.split()]
+    assert list(claims.claims()) == [id for _, id in found]
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry["id"])
+def test_each_claim_has_one_rule_and_every_text(entry):
+    rules = [key for key in ("above", "below", "listeners") if key in entry]
+    assert len(rules) == 1
+    line = entry[rules[0]]
+    assert line is True if rules == ["listeners"] else isinstance(line, float) and math.isfinite(line)
+    assert all(entry[key].strip() for key in ("claim", "published", "measure", "why"))
+    assert entry["notebook"] in {f"{number:02}" for number in range(14)}
+    assert entry.get("profile", "paper") == "paper"
+
+
+def test_rules_in_words():
+    assert claims.claims()["va-train"].rule == "at most 0.05, paper profile only"
+    assert claims.claims()["va-variance"].rule == "above 0.1"
+    assert "proxy" in claims.claims()["chz-rating"].rule
+
+
+# ---------------------------------------------------------------- verdicts, worked by hand
+
+
+@pytest.mark.parametrize(
+    "line, value, expected",
+    [
+        ({"above": 0.1}, 0.2, "reproduced"),
+        ({"above": 0.1}, 0.1, "not reproduced"),
+        ({"above": 0.1}, -3.0, "not reproduced"),
+        ({"below": 0.1}, 0.1, "reproduced"),
+        ({"below": 0.1}, 0.2, "not reproduced"),
+        ({"above": 0.0}, 0.0, "not reproduced"),
+        ({"below": -0.85}, -0.9, "reproduced"),
+    ],
+)
+def test_one_run_is_judged_by_its_side(line, value, expected):
+    assert claims.verdict(rule(**line), [value]) == (expected, value, None, None, "")
+
+
+def test_three_runs_are_judged_by_the_t_interval():
+    # 1, 2, 3: mean 2, standard deviation 1, t = 4.30265 with two degrees of freedom: 2 +- 4.30265 / sqrt(3)
+    judged = claims.verdict(rule(above=-0.5), [1.0, 2.0, 3.0])
+    assert judged.mean == 2
+    assert judged.low == pytest.approx(-0.48414, abs=1e-5)
+    assert judged.high == pytest.approx(4.48414, abs=1e-5)
+    assert (judged.verdict, judged.reason) == ("reproduced", "")
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ({"above": -0.48}, "inconclusive"),  # the low end is -0.484
+        ({"above": 4.48}, "inconclusive"),
+        ({"above": 4.49}, "not reproduced"),  # the high end is 4.484
+        ({"below": 4.49}, "reproduced"),
+        ({"below": 4.48}, "inconclusive"),
+        ({"below": -0.49}, "not reproduced"),
+    ],
+)
+def test_the_whole_interval_must_be_on_one_side(line, expected):
+    judged = claims.verdict(rule(**line), [3.0, 1.0, 2.0])
+    assert judged.verdict == expected
+    assert judged.reason == ("the interval over seeds spans the line" if expected == "inconclusive" else "")
+
+
+def test_equal_runs_have_an_interval_of_no_width():
+    assert claims.verdict(rule(above=2.5), [3.0, 3.0, 3.0]) == ("reproduced", 3, 3, 3, "")
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf, None])
+def test_a_diverged_run_is_inconclusive(lost):
+    judged = claims.verdict(rule(above=0.0), [1.0, lost])
+    assert judged == ("inconclusive", 1, None, None, "1 of 2 runs gave no finite value (diverged)")
+    judged = claims.verdict(rule(below=0.0), [lost])
+    assert judged == ("inconclusive", None, None, None, "1 of 1 runs gave no finite value (diverged)")
+    assert claims.verdict(rule(listeners=True), [lost]).verdict == "needs listeners"
+
+
+def test_nothing_measured_is_not_run():
+    for line in ({"above": 0.0}, {"listeners": True}, {"below": 0.0, "profile": "paper"}):
+        assert claims.verdict(rule(**line), [])[:2] == ("not run", None)
+
+
+def test_listeners_decide_and_the_proxy_is_shown():
+    assert claims.verdict(rule(listeners=True), [0.4]) == ("needs listeners", 0.4, None, None, "")
+
+
+def test_a_claim_at_the_papers_scale_is_not_judged_by_quick_runs():
+    claim = rule(below=0.1, profile="paper")
+    judged = claims.verdict(claim, [0.05], "quick")
+    assert (judged.verdict, judged.mean) == ("not run", 0.05)
+    assert "paper's scale" in judged.reason
+    assert claims.verdict(claim, [0.05], "paper").verdict == "reproduced"
+
+
+# ---------------------------------------------------------------- the scoreboard
+
+
+def test_without_results_every_claim_is_not_run(tmp_path):
+    board = scoreboard.rows(records.load(tmp_path / "nowhere"))
+    assert [row["id"] for row in board] == list(claims.claims())
+    assert {row["verdict"] for row in board} == {"not run"}
+    assert board[0]["links"] == [] and board[0]["runs"] == 0 and board[0]["profile"] == ""
+
+
+def test_seeds_are_averaged(record, tmp_path):
+    for seed, value in enumerate([0.21, 0.22, 0.23]):
+        record(f"seed={seed}", seed=seed, va_variance=value)
+    row = rows(tmp_path)["va-variance"]
+    assert (row["verdict"], row["runs"], row["profile"], row["reason"]) == ("reproduced", 3, "quick", "")
+    assert row["measured"] == pytest.approx(0.22)
+    assert row["low"] < 0.21 and row["high"] > 0.23
+    assert row["links"] == [str(tmp_path / f"seed={seed}") for seed in range(3)]
+    assert row["device"] == json.loads((tmp_path / "seed=0" / "result.json").read_text())["device"]
+
+
+def test_runs_at_the_papers_scale_win(record, tmp_path):
+    record("a", va_variance=0.01, va_train=0.01)
+    record("b", profile="paper", va_variance=0.3)
+    found = rows(tmp_path)
+    assert (found["va-variance"]["measured"], found["va-variance"]["profile"]) == (0.3, "paper")
+    assert (found["va-train"]["measured"], found["va-train"]["verdict"]) == (0.01, "not run")
+    assert found["va-train"]["profile"] == "quick"
+
+
+def test_the_same_run_made_again_counts_once(record, tmp_path):
+    record("monday/run", va_variance=0.3)
+    record("again/run", va_variance=0.2)  # sorts first, and is later
+    row = rows(tmp_path)["va-variance"]
+    assert (row["runs"], row["measured"], row["low"]) == (1, 0.2, None)
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_flagged(record, tmp_path):
+    record("a", seed=0, va_variance=0.3)
+    record("b", seed=1, va_variance=0.3, fingerprint="other", parameters={"architecture": "gru"})
+    assert rows(tmp_path)["va-variance"]["reason"] == "the runs averaged differ in architecture, data"
+
+
+def test_the_newest_runs_are_where_latest_leads(tmp_path):
+    assert files.latest_run(tmp_path) == tmp_path / "latest", "nothing there yet: a name to complain of"
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "latest").write_text("monday\n")
+    assert files.latest_run(tmp_path) == tmp_path / "monday"
+    (tmp_path / "latest").unlink()
+    try:
+        (tmp_path / "latest").symlink_to("monday")
+    except OSError:
+        pytest.skip("links are refused here")
+    assert files.latest_run(tmp_path) == tmp_path / "monday"
+
+
+def test_different_data_are_told_for_each_notebook_and_profile(record, tmp_path):
+    record("a", seed=0)
+    record("b", seed=1)
+    record("c", profile="paper", fingerprint="other")
+    record("d", seed=2, fingerprint="")
+    assert scoreboard.different_data(records.load(tmp_path)) == []
+    record("e", seed=3, fingerprint="third")
+    assert scoreboard.different_data(records.load(tmp_path)) == [
+        "runs of 02_lstm_next_note in the quick profile saw different data, "
+        f"{tmp_path / 'a'} (fingerprint f) and {tmp_path / 'e'} (fingerprint third)"
+    ]
+
+
+def test_what_only_listeners_can_judge_says_how_to_ask_them(record, tmp_path):
+    record("a", chz_rating=0.4)
+    found = rows(tmp_path)
+    assert (found["chz-rating"]["verdict"], found["chz-rating"]["reason"]) == ("needs listeners", scoreboard.LISTEN)
+    assert found["tk-txl-good"]["reason"] == f"no run has measured it; {scoreboard.LISTEN}"
+    assert found["ml-loss"]["reason"] == "no run has measured it"
+
+
+def test_a_diverged_run_shows_on_the_scoreboard(record, tmp_path):
+    record("a", va_variance=math.nan)
+    row = rows(tmp_path)["va-variance"]
+    assert (row["verdict"], row["measured"], row["runs"]) == ("inconclusive", None, 1)
+    assert "diverged" in row["reason"]
+
+
+SYSTEM = {"name": "GAN", "kind": "piano", "real": False, "pieces": [], "beats": 4.0}
+HEARD = {"id": "chz-rating", "value": 0.5, "detail": {"listeners": 5, "profile": "quick"}, "heard": [0.0, 1.0]}
+
+
+def test_damaged_files_are_named_and_skipped(record, tmp_path):
+    good = record("good", va_variance=0.3)
+    whole = json.loads(good.read_text()) | {"systems": [SYSTEM], "claims": [HEARD]}
+    good.write_text(json.dumps(whole))
+    damaged = {
+        "cut": good.read_text()[:100],
+        "list": "[]",
+        "keyless": json.dumps({key: whole[key] for key in whole if key != "device"}),
+        "words": json.dumps(whole | {"claims": [{"id": "va-leak", "value": "much", "detail": None}]}),
+        "binary": "\0",
+        "no systems": json.dumps(whole | {"systems": None}),
+        "kindless": json.dumps(whole | {"systems": [{key: SYSTEM[key] for key in SYSTEM if key != "kind"}]}),
+        "dataless": json.dumps(whole | {"parameters": {"profile": "quick", "seed": 0}}),
+        "unheard": json.dumps(whole | {"claims": [HEARD | {"heard": [None, 1.0]}]}),
+        "clipless": json.dumps(whole | {"claims": [HEARD | {"detail": {"listeners": 5}}]}),
+    }
+    for name, text in damaged.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(text)
+    with pytest.warns(UserWarning) as caught:
+        found = records.load(tmp_path)
+    assert [result["folder"] for result in found] == [str(good.parent)]
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == len(damaged)
+    for name in damaged:
+        assert any(f"{tmp_path / name / 'result.json'} is damaged and was skipped" in text for text in messages)
+
+
+# ---------------------------------------------------------------- the scoreboard in the README
+
+MAKE = "python -m course_lib report results --readme"
+
+
+def test_the_readme_shows_the_committed_results():
+    base = files.ROOT
+    _, _, rest = (base / "README.md").read_text(encoding="utf-8").partition(report.MARKERS[0])
+    block, end, _ = rest.partition(report.MARKERS[1])
+    expected = report.markdown(records.load(base / "results"), base)
+    assert end and block.strip() == expected.strip(), f"the scoreboard of README.md is old: {MAKE}"
+
+
+def test_without_results_the_readme_lists_every_claim(tmp_path):
+    text = report.markdown([], tmp_path)
+    assert "No run has been committed to `results/` yet." in text and MAKE in text
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(table) == len(claims.claims()) + 1
+    assert all(line.endswith(" | – | not run | – | – |") for line in table[1:])
+
+
+def test_the_readme_block_is_replaced_and_all_else_kept(record, tmp_path, monkeypatch, capsys):
+    for seed, value in enumerate([0.21, 0.22, 0.23]):
+        record(f"results/quick/seed={seed}", seed=seed, va_variance=value, chz_rating=0.4, va_train=0.1)
+    readme = tmp_path / "README.md"
+    readme.write_text("# A | B\n<!-- scoreboard -->\nof before\n<!-- /scoreboard -->\n## End\n")
+    claim = claims.Claim("va-variance", "p|q", "02", "A | b", "text", "m", "w", above=0.1)
+    monkeypatch.setattr(claims, "claims", lambda: {**CLAIMS, "va-variance": claim})
+    for _ in range(2):
+        assert cli.main(["report", f"{tmp_path}/results", "--readme", str(readme)]) == 0
+    assert capsys.readouterr().out == f"Scoreboard  {readme}\n" * 2
+    text = readme.read_text()
+    assert text.startswith("# A | B\n<!-- scoreboard -->\n\n## Scoreboard\n")
+    assert text.endswith(" |\n\n<!-- /scoreboard -->\n## End\n") and "of before" not in text
+    links = ", ".join(f"[{seed + 1}](results/quick/seed%3D{seed})" for seed in range(3))
+    assert f"| p\\|q | A \\| b | text | 0.22 (0.1952 to 0.2448) | reproduced | quick | {links} |" in text
+    assert f"| proxy: 0.4 (0.4 to 0.4) | needs listeners ({scoreboard.LISTEN}) | quick |" in text
+    assert "| not run (tested at the paper's scale only; the figure is of the quick profile) | quick |" in text
+    assert f"{len(CLAIMS) - 2} not run, 1 reproduced, 1 needs listeners. Measured:" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "results"]
+
+
+def test_the_readme_mixes_no_data_unless_told_to(record, tmp_path, capsys):
+    record("results/a", va_variance=0.3)
+    record("results/b", seed=1, fingerprint="other", va_variance=0.3)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- scoreboard --><!-- /scoreboard -->")
+    command = ["report", f"{tmp_path}/results", "--readme", str(readme)]
+    assert cli.main(command) == 2
+    assert "--mix-data" in capsys.readouterr().err and readme.read_text() == "<!-- scoreboard --><!-- /scoreboard -->"
+    assert cli.main([*command, "--mix-data"]) == 0
+    text = readme.read_text()
+    assert "Runs that saw different data are mixed" in text and "(the runs averaged differ in data)" in text
+    assert str(tmp_path) not in text
+
+
+# ---------------------------------------------------------------- one run
+
+
+def test_the_file_of_a_run(out):
+    run = records.start("02_lstm_next_note", "quick", 7, Path("songs"), window=100)
+    assert run.folder == out and out.is_dir() and not run.smoke
+    run.data("abc")
+    run.note("accuracy", {"train": np.float32(0.5), "test": [np.int64(1), np.nan, math.inf], 2: np.bool_(True)})
+    run.note("curve", np.array([[1.0, -np.inf]]))
+    run.comparison([{"measure": "in_scale_rate", "generated": 0.9, "overlap": np.nan}])
+    run.claim("va-variance", np.float32(0.25), {"gaps": (0.25, 0.5)})
+    run.claim("va-leak", math.nan)
+    path = run.finish()
+
+    assert path == out / "result.json" and [entry.name for entry in out.iterdir()] == ["result.json"]
+    text = path.read_text(encoding="utf-8")
+    assert "NaN" not in text and "Infinity" not in text
+    result = json.loads(text)
+    assert result["notebook"] == "02_lstm_next_note" and result["status"] == "complete" and result["smoke"] is False
+    assert result["parameters"] == {"profile": "quick", "seed": 7, "data": "songs", "window": 100}
+    assert result["data_fingerprint"] == "abc"
+    accuracy = {"train": 0.5, "test": [1, None, None], "2": True}
+    assert result["measures"] == {"accuracy": accuracy, "curve": [[1.0, None]]}
+    assert result["comparison"] == [{"measure": "in_scale_rate", "generated": 0.9, "overlap": None}]
+    assert result["claims"] == [
+        {"id": "va-variance", "value": 0.25, "detail": {"gaps": [0.25, 0.5]}},
+        {"id": "va-leak", "value": None, "detail": None},
+    ]
+    assert result["music"] == [] and result["seconds"] >= 0
+    assert result["versions"].keys() >= {"python", "numpy", "music21", "symusic"}
+    assert result["device"].partition(": ")[2]
+    if sys.platform != "win32":
+        assert 10 < result["peak_memory_mib"] < 100_000
+
+
+def test_music_is_saved_and_described(out, monkeypatch):
+    def save(score, stem):
+        score.dump_midi(stem.with_suffix(".mid"))
+        return stem.with_suffix(".mid"), None if stem.name == "silent" else stem.with_suffix(".ogg")
+
+    monkeypatch.setattr(listen, "save", save)
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, 120))
+    score.tracks.append(symusic.Track())
+    score.tracks[0].notes.append(symusic.Note(0, 960, 60, 80))
+    run = records.start("02_lstm_next_note", "quick", 0, "embedded")
+    assert run.music("argmax", score, "Before.") == out / "argmax"
+    run.music("argmax", score, "Always the likeliest note.")  # as when a cell is run again
+    run.music("silent", score, "No sound library.")
+    with pytest.raises(ValueError, match="names its files"):
+        run.music("../argmax", score, "")
+    assert json.loads(run.finish().read_text())["music"] == [
+        {
+            "name": "argmax",
+            "midi": "argmax.mid",
+            "ogg": "argmax.ogg",
+            "caption": "Always the likeliest note.",
+            "real": False,
+            "seconds": 1.0,
+        },
+        {
+            "name": "silent",
+            "midi": "silent.mid",
+            "ogg": None,
+            "caption": "No sound library.",
+            "real": False,
+            "seconds": 1.0,
+        },
+    ]
+    assert (out / "argmax.mid").exists()
+
+
+def test_a_smoke_run_records_no_claim_and_does_not_count(out, monkeypatch):
+    monkeypatch.setenv("COURSE_SMOKE", "1")
+    run = records.start("02_lstm_next_note", "quick", 0, "embedded")
+    assert run.smoke
+    run.claim("va-variance", 0.5)
+    with pytest.raises(ValueError, match="va-variances"):
+        run.claim("va-variances", 0.5)
+    result = json.loads(run.finish().read_text())
+    assert result["smoke"] is True and result["claims"] == []
+    assert records.load(out) == []
+
+
+def test_a_stale_result_goes_at_the_start(out):
+    records.start("02_lstm_next_note", "quick", 0, "embedded").finish()
+    records.start("02_lstm_next_note", "quick", 0, "embedded")
+    assert list(out.iterdir()) == []
+
+
+def test_an_interactive_run_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("COURSE_OUT", raising=False)
+    monkeypatch.setattr(files, "ROOT", tmp_path / "checkout")
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = records.start("00_start_here", "quick", 0, "embedded")
+    assert run.folder == tmp_path / "elsewhere" / "runs" / "interactive" / "00_start_here"
+    (tmp_path / "checkout" / "pyproject.toml").touch()
+    run = records.start("00_start_here", "quick", 0, "embedded")
+    assert run.folder == tmp_path / "checkout" / "runs" / "interactive" / "00_start_here"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "1", True, None])
+def test_a_seed_that_is_no_seed(out, seed):
+    with pytest.raises(ValueError, match="must be a whole number from 0"):
+        records.start("02_lstm_next_note", "quick", seed, "embedded")
+
+
+def test_an_unknown_profile_leaves_nothing(out):
+    with pytest.raises(ValueError, match="Profile 'fast' is unknown: use quick or paper"):
+        records.start("02_lstm_next_note", "fast", 0, "embedded")
+    assert not out.exists()
+
+
+def test_what_cannot_be_recorded_is_named(out):
+    run = records.start("02_lstm_next_note", "quick", 0, "embedded")
+    with pytest.raises(ValueError, match="model cannot be recorded"):
+        run.note("model", object())
+    with pytest.raises(ValueError, match="'va-leaks' is not in claims.toml"):
+        run.claim("va-leaks", 0.5)
+    for value in ([0.1, 0.2], "much", None):
+        with pytest.raises(ValueError, match="'va-leak' needs one number"):
+            run.claim("va-leak", value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit")
+def test_a_full_disk_leaves_no_file(out, monkeypatch):
+    import resource
+
+    monkeypatch.setattr(records, "_provenance", dict)
+    run = records.start("02_lstm_next_note", "quick", 0, "embedded")
+    run.note("long", "x" * 5000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # every write past it fails, as on a full disk
+    try:
+        with pytest.raises(ValueError, match="could not be written") as caught:
+            run.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(out / "result.json") in str(caught.value) and "\n" not in str(caught.value)
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("COURSE_OUT", str(tmp_path / "file" / "run"))
+    with pytest.raises(ValueError, match="cannot be written"):
+        records.start("02_lstm_next_note", "quick", 0, "embedded")
+
+
+# ---------------------------------------------------------------- provenance
+
+
+def test_backend_and_device_are_those_keras_uses(out, monkeypatch):
+    def keras(placed):
+        zeros = SimpleNamespace(zeros=lambda shape: SimpleNamespace(device=placed))
+        return SimpleNamespace(config=SimpleNamespace(backend=lambda: "jax"), ops=zeros)
+
+    monkeypatch.setattr(records, "_git_commit", lambda: None)
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(__version__="0.7.1"))
+    monkeypatch.setitem(sys.modules, "keras", keras("TFRT_CPU_0"))
+    found = records._provenance()
+    assert found["versions"]["jax"] == "0.7.1"
+    assert found["backend"] == "jax" and found["device"].startswith("CPU: ")
+
+    monkeypatch.setitem(sys.modules, "keras", keras("cuda:0"))
+    monkeypatch.setattr(records, "_output", lambda *command: "NVIDIA H200\nNVIDIA H200")
+    assert records._provenance()["device"] == "GPU: NVIDIA H200"
+    monkeypatch.setattr(records, "_output", lambda *command: None)
+    assert records._provenance()["device"] == "GPU: cuda:0"
+
+    monkeypatch.delitem(sys.modules, "keras")
+    assert records._provenance()["backend"] is None
+
+
+def test_without_resource_there_is_no_peak_memory(monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows: importing it fails
+    assert records._provenance()["peak_memory_mib"] is None
+
+
+def test_the_git_commit_and_whether_files_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    assert records._git_commit() is None
+
+    for name in filter(lambda name: name.startswith("GIT_"), list(os.environ)):  # as a git hook sets them
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+
+    def git(*words):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=n@example.org", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        git("init")
+    except OSError:
+        pytest.skip("git is not installed")
+    assert records._git_commit() is None  # no commit yet
+    (tmp_path / "file").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "first")
+    git("tag", "-a", "v1", "-m", "v1")
+    commit = git("rev-parse", "HEAD")
+    assert records._git_commit() == commit
+    (tmp_path / "untracked").touch()
+    assert records._git_commit() == commit
+    (tmp_path / "file").write_text("2")
+    assert records._git_commit() == f"{commit}-dirty"
+    monkeypatch.setenv("PATH", "")
+    assert records._git_commit() is None

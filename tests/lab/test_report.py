@@ -1,0 +1,457 @@
+"""The report, from run folders made by hand: what it shows, that it escapes and links well, that it plays."""
+
+import copy
+import csv
+import json
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import numpy as np
+import pytest
+import soundfile
+import symusic
+
+from course_lib.lab import claims as rules
+from course_lib.lab import cli, compare, report, scoreboard
+
+EVIL = "<script>alert('no')</script> \"quoted\" & co"
+CAPTION = f"A song {EVIL}"
+# One white pixel.
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
+RESULT = {
+    "notebook": "02_lstm_next_note",
+    "status": "complete",
+    "smoke": False,
+    "parameters": {"profile": "quick", "seed": 0, "data": "embedded", "architecture": "lstm_1"},
+    "backend": "tensorflow",
+    "device": "CPU: a small one",
+    "versions": {"python": "3.11.7"},
+    "git_commit": None,
+    "data_fingerprint": "0123",
+    "started": "2026-01-01T00:00:00.000+00:00",
+    "seconds": 84.2,
+    "peak_memory_mib": 1234.5,
+    "measures": {"accuracy": {"train": 0.9, "test": 0.6}},
+    "comparison": [
+        {"measure": "pitch_class_entropy", "generated": 2.5, "generated_low": 2.25, "generated_high": 2.75,
+         "real": 2.875, "real_low": None, "real_high": None, "overlap": 0.625}
+    ],
+    "music": [{"name": "song", "midi": "song.mid", "ogg": "song.ogg", "caption": CAPTION, "seconds": 2}],
+    "claims": [{"id": "va-leak", "value": 0.25, "detail": None}],
+}  # fmt: skip
+
+
+def make_run(folder: Path, **changes) -> Path:
+    """A run folder as a finished run leaves it: result, executed notebook with a figure, a piece of music."""
+    folder.mkdir(parents=True)
+    result = copy.deepcopy(RESULT) | changes
+    (folder / "result.json").write_text(json.dumps(result))
+    score = symusic.Score(480)
+    score.tracks.append(symusic.Track(program=0))
+    for beat, pitch in enumerate((60, 64, 67, 72)):
+        score.tracks[0].notes.append(symusic.Note(beat * 480, 480, pitch, 80))
+    score.dump_midi(folder / "song.mid")
+    soundfile.write(folder / "song.ogg", np.sin(np.arange(44_100) / 20)[:, None] * [0.3, 0.3], 44_100)
+    figure = nbformat.v4.new_output("display_data", {"image/png": PNG})
+    prose = f"## 4. Training {EVIL}\n\nThe **loss** falls, see [the paper](paper.pdf)."
+    cells = [nbformat.v4.new_markdown_cell(prose), nbformat.v4.new_code_cell("draw()", outputs=[figure])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "02_lstm_next_note.ipynb")
+    return folder
+
+
+class Page(HTMLParser):
+    """The elements of a page, their attributes, and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text = f"{self.text} {' '.join(data.split())}".strip()
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def claim_rows(page: Page) -> list[dict[str, str | None]]:
+    return [row for row in page.all("tr") if "data-verdict" in row]
+
+
+def without_details(page: Page) -> str:
+    """The text of a page without how each claim is judged."""
+    verdicts = "reproduced|not reproduced|inconclusive|needs listeners|not run"
+    return re.sub(f"How it is judged Measure: .*? Line: .{{1,900}}? (?=(?:{verdicts}) )", "", page.text)
+
+
+def write(*roots: Path, target: Path | None = None) -> Page:
+    return Page(report.write(roots, target or roots[0] / "index.html"))
+
+
+def test_one_run_is_shown_with_all_it_left(tmp_path):
+    make_run(tmp_path / "02_lstm_next_note" / "seed=0,architecture=a%2Fb c")
+    page = write(tmp_path)
+    assert "profile = quick, seed = 0, data = embedded, architecture = lstm_1" in page.text
+    assert "84 s. Peak memory 1234 MiB. CPU: a small one." in page.text
+    assert "pitch class entropy 2.5 (2.25 to 2.75) 2.875 0.625" in page.text
+    (audio,) = page.all("audio")
+    assert audio["preload"] == "metadata" and "controls" in audio and audio["aria-label"] == CAPTION
+    roll, figure = page.all("img")
+    assert roll["alt"] == f"Piano roll: {CAPTION}" and int(roll["width"] or 0) > 300
+    assert figure["alt"] == f"4. Training {EVIL}. The loss falls, see the paper."
+    assert all(image["loading"] == "lazy" for image in (roll, figure))
+    assert [link["href"] for link in page.all("a") if "download" in link] == [
+        "02_lstm_next_note/seed%3D0%2Carchitecture%3Da%252Fb%20c/song.mid",
+        "02_lstm_next_note/seed%3D0%2Carchitecture%3Da%252Fb%20c/song.ogg",
+    ]
+
+
+def test_every_link_is_relative_and_leads_somewhere(tmp_path):
+    make_run(tmp_path / "one" / "02_lstm_next_note" / "architecture=a#b?c:d")
+    make_run(tmp_path / "two" / "02_lstm_next_note", claims=[])
+    target = tmp_path / "pages" / "both.html"
+    page = write(tmp_path / "one", tmp_path / "two", target=target)
+    links = [str(element.get("href") or element.get("src")) for element in page.all("a", "img", "audio")]
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert len(links) > 10
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in ids
+        else:
+            assert not re.match(r"[a-z]+:|/", link) and (target.parent / unquote(link)).is_file(), link
+    assert page.all("script") == [{}] and "@import" not in target.read_text() and "url(" not in target.read_text()
+
+
+def test_everything_is_escaped(tmp_path):
+    make_run(
+        tmp_path / "run",
+        notebook=EVIL,
+        device=EVIL,
+        parameters=RESULT["parameters"] | {EVIL: EVIL},
+        comparison=[RESULT["comparison"][0] | {"measure": EVIL}],
+        measures={EVIL: EVIL},
+    )
+    make_run(tmp_path / "failed").joinpath("error.txt").write_text(f"ValueError: {EVIL}\n")
+    page = write(tmp_path)
+    assert (tmp_path / "index.html").read_text().count("<script") == 1
+    assert f"Failed: ValueError: {EVIL}" in page.text and page.text.count(EVIL) > 8
+
+
+def test_a_failed_and_an_unfinished_run_are_shown_as_such(tmp_path):
+    failed = make_run(tmp_path / "failed")
+    (failed / "result.json").unlink()
+    (failed / "error.txt").write_text("ValueError: No song is long enough.\n")
+    stopped = make_run(tmp_path / "stopped")
+    (stopped / "result.json").unlink()
+    (stopped / "02_lstm_next_note.ipynb").rename(stopped / "02_lstm_next_note.partial.ipynb")
+    page = write(tmp_path)
+    assert "02_lstm_next_note 2 of 2 not complete" in page.text
+    assert "Failed: ValueError: No song is long enough." in page.text and "Not finished" in page.text
+    assert len(page.all("article")) == 2 and len(page.all("audio")) == 0 and len(page.all("img")) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"notebook": "02_lst'])
+def test_a_damaged_result_is_named_and_the_others_shown(content, tmp_path):
+    make_run(tmp_path / "good")
+    (make_run(tmp_path / "bad") / "result.json").write_text(content)
+    with pytest.warns(UserWarning, match="bad/result.json is damaged"):
+        page = write(tmp_path)
+    assert "Failed: result.json is damaged: run the notebook again." in page.text
+    assert len(page.all("article")) == 2 and len(page.all("audio")) == 1
+
+
+def test_a_result_with_gaps_and_missing_files_is_shown(tmp_path):
+    folder = make_run(tmp_path / "run")
+    (folder / "song.ogg").unlink()
+    (folder / "song.mid").write_bytes(b"not MIDI")
+    (folder / "result.json").write_text(json.dumps({"notebook": "02", "music": RESULT["music"] + [{}]}))
+    with pytest.warns(UserWarning, match="No piano roll of|is damaged"):
+        page = write(tmp_path)
+    assert page.text.count("No sound file was written.") == 2 and "Peak memory – MiB" in page.text
+
+
+def test_a_smoke_run_is_shown_and_does_not_count(tmp_path):
+    make_run(tmp_path / "run", smoke=True)
+    page = write(tmp_path)
+    assert "Smoke run: training was cut" in page.text and f"{len(rules.claims())} not run." in page.text
+
+
+def test_the_scoreboard_words_its_verdicts(tmp_path):
+    listeners = next(claim for claim in rules.claims().values() if claim.listeners)
+    spread = [{"id": "va-leak", "value": 0.5}, {"id": listeners.id, "value": 0.375}]
+    for seed, claims in enumerate(([{"id": "va-leak", "value": -0.5}], spread)):
+        make_run(tmp_path / f"seed={seed}", parameters=RESULT["parameters"] | {"seed": seed}, claims=claims)
+    page = write(tmp_path)
+    assert f"{len(rules.claims()) - 2} not run." in page.text
+    assert "1 inconclusive, 1 needs listeners" in page.text
+    text = without_details(page)
+    assert f"proxy: 0.375 needs listeners {scoreboard.LISTEN} quick CPU: a small one run 1" in text
+    assert "0 (-6.353 to 6.353) inconclusive the interval over seeds spans the line quick" in text
+    links = [link["href"] for link in page.all("a") if "va-leak" in (link.get("aria-label") or "")]
+    assert links == ["#run-1", "#run-2"]
+    classes = {row["data-verdict"]: span["class"] for row, span in zip(claim_rows(page), page.all("span"), strict=True)}
+    assert classes == {"not run": "verdict ", **dict.fromkeys(("needs listeners", "inconclusive"), "verdict unsure")}
+
+
+def test_every_claim_has_a_row_and_nothing_missing_is_hidden(tmp_path):
+    make_run(tmp_path / "run", claims=[{"id": "va-train", "value": 0.25}, {"id": "va-leak", "value": 0.25}])
+    page = write(tmp_path)
+    verdicts = {"va-train": "not run", "va-leak": "reproduced"}
+    expected = [(claim.paper, verdicts.get(claim.id, "not run")) for claim in rules.claims().values()]
+    assert [(row["data-paper"], row["data-verdict"]) for row in claim_rows(page)] == expected
+    assert len([element for element in page.all("table") if element.get("id") == "claims"]) == 1
+    text = without_details(page)
+    assert "0.25 not run tested at the paper's scale only; the figure is of the quick profile quick" in text
+    assert "– not run no run has measured it – – –" in text
+    assert f"– not run no run has measured it; {scoreboard.LISTEN} – – –" in text
+    assert ("form", {"id": "filter", "aria-label": "Which claims are shown", "hidden": None}) in page.elements
+    assert [choice["name"] for choice in page.all("select")] == ["paper", "verdict"]
+    options = re.findall("<option>(.*?)</option>", (tmp_path / "index.html").read_text())
+    papers = list(dict.fromkeys(claim.paper for claim in rules.claims().values()))
+    assert options == [*papers, "not run", "reproduced"]
+
+
+def test_the_table_of_the_scoreboard(tmp_path):
+    claims = [[{"id": "va-variance", "value": value}] for value in (0.21, 0.22, 0.23)]
+    for seed, values in enumerate(claims):
+        parameters = RESULT["parameters"] | {"seed": seed}
+        make_run(tmp_path / "runs" / f"seed={seed}", parameters=parameters, claims=values, device='one, "two"')
+    report.write([tmp_path / "runs"], tmp_path / "pages" / "page.html")
+    with (tmp_path / "pages" / "scoreboard.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert list(rows) == list(rules.claims())
+    row, claim = rows["va-variance"], rules.claims()["va-variance"]
+    assert [row[name] for name in ("paper", "claim", "published")] == [claim.paper, claim.claim, claim.published]
+    assert float(row["measured"]) == pytest.approx(0.22) and float(row["low"]) < 0.21 < 0.23 < float(row["high"])
+    assert [row[name] for name in ("verdict", "profile", "runs")] == ["reproduced", "quick", "3"]
+    assert row["device"] == 'one, "two"'
+    assert row["links"] == "../runs/seed=0; ../runs/seed=1; ../runs/seed=2"
+    assert [rows["ml-loss"][name] for name in ("measured", "low", "links")] == [""] * 3
+    assert rows["ml-loss"]["reason"] == "no run has measured it"
+
+
+def test_runs_of_different_data_are_not_mixed_unless_told_to(tmp_path, capsys):
+    for name, seed, fingerprint in (("one", 0, "0123"), ("two", 1, "4567")):
+        parameters = RESULT["parameters"] | {"seed": seed}
+        make_run(tmp_path / name / "run", parameters=parameters, data_fingerprint=fingerprint)
+    make_run(tmp_path / "other_notebook", notebook="03_gru_next_note", data_fingerprint="89ab")
+    make_run(tmp_path / "other_profile", parameters=RESULT["parameters"] | {"profile": "paper"}, data_fingerprint="x")
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["report", f"{tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        "Runs of 02_lstm_next_note in the quick profile saw different data, "
+        f"{tmp_path}/one/run (fingerprint 0123) and {tmp_path}/two/run (fingerprint 4567): "
+        "make one report of each, or add --mix-data to average over both.\n"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+    assert cli.main(["report", f"{tmp_path}/one", f"{tmp_path}/two", "--mix-data"]) == 0
+    page = Page(tmp_path / "index.html")
+    top = page.text.index("Different data are mixed: runs of 02_lstm_next_note in the quick profile")
+    assert top < page.text.index("The measured figure is the mean")
+    assert "reproduced the runs averaged differ in data" in without_details(page)
+    assert cli.main(["report", *(f"{tmp_path}/{name}" for name in ("one", "other_notebook", "other_profile"))]) == 0
+    assert "Different data" not in Page(tmp_path / "index.html").text
+
+
+# ---------------------------------------------------------------- all systems compared
+
+
+def system(name: str, **given):
+    figures = dict.fromkeys(("parameters", "training_seconds", "seconds_per_minute", "copied_share"))
+    figures |= {"longest_copied_run": None, "overlap": None, "overlaps": {}, "piece": None, "folder": ""}
+    return {"system": name, "notebook": "02_lstm_next_note", "profile": "quick", "runs": 1, **figures, **given}
+
+
+@pytest.fixture
+def systems(monkeypatch):
+    """What ``compare.systems`` gives; empty lists until a test fills them."""
+    found: dict[str, list] = {"piano": [], "band": [], "notes": []}
+    monkeypatch.setattr(compare, "systems", lambda runs: found)
+    return found
+
+
+def test_without_systems_the_report_says_so(tmp_path):
+    make_run(tmp_path / "run")
+    page = write(tmp_path)
+    assert "All systems compared No run here recorded systems. " in page.text and "Listen side" not in page.text
+
+
+def test_systems_are_set_side_by_side(systems, tmp_path):
+    folder = make_run(tmp_path / "run")
+    figures = {"parameters": 12_345, "training_seconds": 150.0, "seconds_per_minute": 0.25, "copied_share": 0.125}
+    figures |= {"longest_copied_run": 7.5, "overlap": 0.5, "overlaps": {"pitch_range": 0.375, "polyphony": None}}
+    systems["piano"] = [
+        system("real music", overlap=0.875, overlaps={"polyphony": 0.875}),
+        system(EVIL, folder=str(folder), **figures),
+    ]
+    systems["notes"] = ["No overlaps for the band."]
+    page = write(tmp_path)
+    head = "System Profile Runs Parameters Training To make a minute Copied Longest copy Overlap"
+    assert f"No overlaps for the band. Piano {head} polyphony pitch range real music quick 1" in page.text
+    assert "real music quick 1 – – – – – 0.875 0.875 –" in page.text
+    assert f"{EVIL} quick 1 12,345 2 min 30 s 0.25 s 12.5 % 7.5 0.5 – 0.375" in page.text
+    (region,) = [element for element in page.all("div") if element.get("class") == "scroll"]
+    assert region["tabindex"] == "0" and region["role"] == "region"
+    assert [row for row in page.all("tr") if row.get("class")] == [{"class": "reference"}]
+    assert "systems-band" not in (tmp_path / "index.html").read_text() and "Listen side by side" not in page.text
+
+
+def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run", music=[])
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, 60))
+    score.tracks.append(symusic.Track(program=0))
+    score.tracks[0].notes.extend(symusic.Note(second * 480, 480, 60, 80) for second in range(5, 40))
+    score.dump_midi(folder / "long.mid")
+    systems["band"] = [
+        system("one", piece=folder / "song.mid"),
+        system("two", piece=folder / "long.mid", profile="paper"),
+        system("silent"),
+    ]
+    page = write(tmp_path)
+    players = page.all("audio")
+    assert [player["aria-label"] for player in players] == ["one", "two, paper profile"]
+    short, long = (tmp_path / str(player["src"]) for player in players)
+    assert short.parent == long.parent == tmp_path / "index_files"
+    assert 11.9 < soundfile.info(long).duration < 12.5, "silence before the first note is not heard"
+    assert 1.9 < soundfile.info(short).duration < 2.5
+    sound, _ = soundfile.read(long)
+    assert np.abs(sound[:22_050]).max() > 0.1
+
+    monkeypatch.setattr(report.listen, "ogg", lambda score: pytest.fail("was rendered before"))
+    write(tmp_path)
+    assert short.exists() and long.exists() and not list(tmp_path.rglob("*.tmp"))
+    systems["band"] = []
+    write(tmp_path)
+    assert not short.exists() and not long.exists(), "clips of an earlier report go"
+
+
+@pytest.mark.parametrize("problem", [ImportError("No module named 'soundfile'"), OSError("sndfile library not found")])
+def test_without_a_sound_library_a_sentence_stands_for_the_player(problem, systems, tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run", music=[])
+    systems["piano"] = [system("one", piece=folder / "song.mid")]
+    monkeypatch.setattr(report.listen, "ogg", lambda score: (_ for _ in ()).throw(problem))
+    with pytest.warns(UserWarning, match="No sound of .*song.mid"):
+        page = write(tmp_path)
+    assert "Listen side by side one No sound could be made." in page.text and page.all("audio") == []
+
+
+def test_a_damaged_piece_of_a_system_is_named(systems, tmp_path):
+    folder = make_run(tmp_path / "run", music=[])
+    (folder / "song.mid").write_bytes(b"not MIDI")
+    systems["piano"] = [system("one", piece=folder / "song.mid")]
+    with pytest.warns(UserWarning, match="No sound of .*song.mid"):
+        assert "No sound could be made." in write(tmp_path).text
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_report_made_again_is_the_same_and_old_pictures_go(tmp_path):
+    folder = make_run(tmp_path / "run")
+    write(tmp_path)
+    pictures = {path.name: path.stat().st_size for path in (tmp_path / "index_files").iterdir()}
+    write(tmp_path)
+    assert {path.name: path.stat().st_size for path in (tmp_path / "index_files").iterdir()} == pictures
+    assert len(pictures) == 2 and not list(tmp_path.glob("*.tmp"))
+    (folder / "02_lstm_next_note.ipynb").unlink()
+    write(tmp_path)
+    assert len(list((tmp_path / "index_files").iterdir())) == 1
+
+
+def test_only_files_of_an_earlier_report_go(tmp_path):
+    make_run(tmp_path / "run")
+    files = tmp_path / "index_files"
+    files.mkdir()
+    foreign = {"my_song.ogg", f"{'0' * 20}.mid", f"{'0' * 19}.ogg", f"{'0' * 20}.png.bak", f"x{'0' * 20}.png"}
+    own = {f"{'0' * 20}.ogg", f"{'f' * 20}.png"}
+    for name in foreign | own:
+        (files / name).write_text("mine")
+    write(tmp_path)
+    left = {path.name for path in files.iterdir()}
+    assert foreign <= left and not own & left and len(left - foreign) == 2
+
+
+def test_report_merges_folders_into_the_one_that_holds_them(tmp_path, capsys):
+    make_run(tmp_path / "one" / "02_lstm_next_note")
+    make_run(tmp_path / "two" / "02_lstm_next_note")
+    assert cli.main(["report", f"{tmp_path}/one", f"{tmp_path}/two"]) == 0
+    assert (
+        capsys.readouterr().out == f"Report      {tmp_path / 'index.html'}\nTable       {tmp_path / 'scoreboard.csv'}\n"
+    )
+    assert len(Page(tmp_path / "index.html").all("article")) == 2
+    assert cli.main(["report", f"{tmp_path}/one", "--out", f"{tmp_path}/new/page.html"]) == 0
+    assert len(Page(tmp_path / "new" / "page.html").all("article")) == 1
+
+
+def test_durations_and_numbers_in_words():
+    seconds = (0.94, 59.6, 119, 125, 3600 * 3 + 61)
+    words = ["0.9 s", "60 s", "119 s", "2 min 5 s", "3 h 1 min"]
+    assert [report.duration(value) for value in seconds] == words
+    numbers = (0.123456, 12345.6, 7, None, float("nan"))
+    assert [report.number(value) for value in numbers] == ["0.1235", "12,346", "7", "–", "–"]
+
+
+# Runs before anything of the page loads; leaves what it saw in the page that --dump-dom prints.
+PROBE = """<script>
+const problems = [];
+addEventListener("error", event => problems.push(event.message || event.target.outerHTML), true);
+addEventListener("load", async () => {
+  const wait = (element, name) =>
+    new Promise(done => [name, "error"].forEach(event => element.addEventListener(event, done)));
+  const images = [...document.images], players = [...document.querySelectorAll("audio")];
+  for (const image of images) image.loading = "eager";
+  await Promise.all(images.map(image => image.complete || wait(image, "load")));
+  await Promise.all(players.map(player => player.error || player.duration || wait(player, "loadedmetadata")));
+  const probe = document.createElement("pre");
+  probe.id = "probe";
+  const shown = () => [...document.querySelectorAll("#claims tbody tr")].filter(row => row.getClientRects().length);
+  const choose = (name, value) => {
+    const select = document.querySelector(`select[name=${name}]`);
+    select.value = value;
+    select.dispatchEvent(new Event("input", {bubbles: true}));
+    return [shown().length, document.querySelector("output").value];
+  };
+  const counts = [[shown().length, document.querySelector("output").value], choose("verdict", "reproduced"),
+    choose("paper", "mischler"), choose("verdict", ""), choose("paper", "")];
+  probe.textContent = JSON.stringify({problems, counts, width: innerWidth, page: document.documentElement.scrollWidth,
+    durations: players.map(player => player.duration), widths: images.map(image => image.naturalWidth)});
+  document.body.append(probe);
+});
+</script>"""
+
+
+@pytest.mark.parametrize("width", [500, 1200])  # the least that Chromium takes, and a screen
+def test_the_page_plays_in_chromium_without_an_error(width, systems, tmp_path, chromium):
+    make_run(tmp_path / "02_lstm_next_note" / "seed=0,architecture=a%2Fb c")
+    make_run(tmp_path / "02_lstm_next_note" / "seed=1")
+    systems["band"] = [system("one", overlaps={f"measure_{number}": 0.5 for number in range(30)})]
+    write(tmp_path)
+    page = tmp_path / "index.html"
+    page.write_text(page.read_text().replace("<head>", f"<head>{PROBE}"))
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run "
+        "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom "
+        f"--virtual-time-budget=20000 --window-size={width},2000"
+    )
+    command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr
+    seen = json.loads(found[1])
+    assert ":CONSOLE" not in done.stderr and seen["problems"] == []
+    assert len(seen["durations"]) == 2 and all(duration > 0.9 for duration in seen["durations"])
+    assert len(seen["widths"]) == 4 and all(seen["widths"])
+    every, of_one_paper = len(rules.claims()), sum(c.paper == "mischler" for c in rules.claims().values())
+    counts = [every, 1, 0, of_one_paper, every]
+    assert seen["counts"] == [[count, f"{count} of {every} shown"] for count in counts]
+    assert seen["page"] <= seen["width"] == width, "the page must not scroll sideways"

@@ -1,0 +1,511 @@
+"""The command line: what is run, what it leaves, how it fails. These notebooks are tiny and import little."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import symusic
+
+from course_lib import files
+from course_lib.lab import cli, committed, doctor, plan, record, run
+from course_lib.listening import page, sessions
+
+PARAMETERS = 'profile = "quick"  # or "paper"\nseed = 0\ndata = "embedded"\n'
+FINISH = """
+import json, os
+from pathlib import Path
+folder = Path(os.environ["COURSE_OUT"])
+result = {
+    "notebook": "02_good", "status": "complete", "smoke": False, "backend": None, "device": "CPU: one",
+    "parameters": {"profile": profile, "seed": seed, "data": data, "size": size},
+    "versions": {}, "git_commit": None, "data_fingerprint": None, "started": "2026-01-01T00:00:00.000+00:00",
+    "seconds": 1.5, "peak_memory_mib": 100.0, "measures": {}, "comparison": [], "music": [], "claims": [],
+}
+(folder / "result.json").write_text(json.dumps(result))
+"""
+GOOD = [PARAMETERS + "size = 1", "print('epoch 1/1  loss 0.5')", FINISH]
+
+
+def write_notebook(path: Path, *sources: str) -> None:
+    """A notebook of code cells, the first one tagged as its parameters."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, path)
+
+
+def command(line: str) -> int:
+    """The exit status of ``python -m course_lib`` with these words."""
+    return cli.main(line.split())
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A folder of notebooks that the command line finds; the working folder is an empty one beside it."""
+    folder, here = tmp_path / "notebooks", tmp_path / "here"
+    folder.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("COURSE_NOTEBOOKS", str(folder))
+    monkeypatch.chdir(here)
+    write_notebook(folder / "02_good.ipynb", *GOOD)
+    return folder
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """The jobs that would have been executed; none is."""
+    seen = []
+    monkeypatch.setattr(run, "execute", seen.append)
+    monkeypatch.setattr(run.report, "write", lambda roots, target: target)
+    return seen
+
+
+# ---------------------------------------------------------------- what is run
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [("3", 3), ("-1", -1), ("1e-3", 0.001), ("true", True), ("False", False), ("lstm_1", "lstm_1"), ("", "")],
+)
+def test_values_are_read_as_literals(text, value):
+    read = plan._literal(text)
+    assert read == value and type(read) is type(value)
+
+
+def test_seeds_and_values_make_one_run_each(notebooks, jobs):
+    assert command("run 2 --seed 0 1 -p size 1 2.5 -p size big/one --out out") == 0
+    assert [(job.parameters["seed"], job.parameters["size"]) for job in jobs] == [
+        (0, 1), (0, 2.5), (0, "big/one"), (1, 1), (1, 2.5), (1, "big/one"),
+    ]  # fmt: skip
+    assert len({job.folder for job in jobs}) == 6
+    assert jobs[4].folder == Path("out/02_good/seed=1,size=2.5").resolve()
+    assert jobs[2].folder.parent == jobs[0].folder.parent, "a value with a slash must not make a folder more"
+
+
+def test_a_single_run_has_no_folder_of_its_own_and_a_seed_given_twice_runs_once(notebooks, jobs):
+    assert command("run 02_good.ipynb --seed 3 3 --out out") == 0
+    assert [job.folder for job in jobs] == [Path("out/02_good").resolve()]
+    assert jobs[0].parameters == {"profile": "quick", "seed": 3, "data": "embedded"}
+
+
+def test_a_parameter_goes_to_the_notebooks_that_have_it(notebooks, jobs):
+    write_notebook(notebooks / "00_tour.ipynb", "profile = 'quick'")
+    assert command("run -p size 4 5 --out out") == 0
+    assert [job.parameters for job in jobs] == [
+        {"profile": "quick"},
+        {"profile": "quick", "seed": 0, "data": "embedded", "size": 4},
+        {"profile": "quick", "seed": 0, "data": "embedded", "size": 5},
+    ]
+
+
+def test_a_data_folder_is_passed_as_an_absolute_path(notebooks, jobs):
+    Path("midi/deep").mkdir(parents=True)
+    Path("midi/deep/a.MID").write_bytes(b"")
+    assert command("run --data midi --out out") == 0
+    assert jobs[0].parameters["data"] == str(Path("midi").resolve())
+
+
+def test_a_folder_of_prepared_bands_is_data_too(notebooks, jobs):
+    """It holds shards, and no MIDI file."""
+    Path("lpd").mkdir()
+    assert command("run --data lpd --out out") == 2 and jobs == []
+    Path("lpd/bands.json").write_text("{}")
+    assert command("run --data lpd --out out") == 0
+    assert jobs[0].parameters["data"] == str(Path("lpd").resolve())
+
+
+WRONG = {
+    "run 99": "Notebook '99' is unknown: choose from 02_good.",
+    "run good": "Notebook 'good' is unknown",
+    "run --profile big": "Profile 'big' is unknown: use quick or paper.",
+    "run --seed -1": "Seed -1 must be a whole number",
+    "run --data nowhere": "Data folder 'nowhere' does not exist",
+    "run --data .": "Data folder '.' holds no .mid or .midi file",
+    "run -p depth 1": "Parameter 'depth' is unknown: the chosen notebooks have data, profile, seed, size.",
+    "run -p size": "Parameter 'size' has no value",
+    "run -p seed 1": "Parameter 'seed' has an option of its own: use --seed.",
+    "run --out a_file": "cannot be written (Not a directory)",
+    "run --out a_file/below": "cannot be written (Not a directory)",
+    "run --out /dev/full": "cannot be written (Not a directory)",
+    f"run --out {'long' * 100}": "cannot be written (File name too long)",
+    "report nowhere": "does not exist",
+    "report .": "No run was found in",
+    "report . --readme a_file": "a_file has no lines <!-- scoreboard --> and <!-- /scoreboard -->: add them",
+    "report . --readme nowhere.md": "nowhere.md has no lines <!-- scoreboard -->",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_asked_wrongly_gets_one_sentence_and_leaves_nothing(wrong, notebooks, capsys):
+    Path("a_file").write_text("")
+    assert command(wrong) == 2
+    captured = capsys.readouterr()
+    assert WRONG[wrong] in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert contents(Path.cwd()) == ["a_file"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "not JSON", '{"nbformat": 4'])
+def test_a_damaged_notebook_is_named(content, notebooks, capsys):
+    (notebooks / "03_damaged.ipynb").write_text(content)
+    assert command("run --out out") == 2
+    assert "03_damaged.ipynb cannot be read" in capsys.readouterr().err
+    assert contents(Path.cwd()) == []
+
+
+def test_no_notebooks_at_all(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_NOTEBOOKS", str(tmp_path))
+    assert command("run") == 2
+    assert f"no notebooks in {tmp_path}" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- running
+
+
+def test_a_run_leaves_the_executed_notebook_its_result_and_a_report(notebooks, capsys):
+    write_notebook(notebooks / "02_good.ipynb", *GOOD, "print(os.getcwd())")
+    assert command("run --seed 0 1 -p size 1e-3 --out out{x}") == 0  # papermill fills in braces
+    out = Path("out{x}").resolve()
+    for seed in (0, 1):
+        folder = out / "02_good" / f"seed={seed},size=0.001"
+        assert contents(folder) == ["02_good.ipynb", "kernel.log", "result.json"]
+        result = json.loads((folder / "result.json").read_text())
+        assert result["parameters"] == {"profile": "quick", "seed": seed, "data": "embedded", "size": 0.001}
+    printed = capsys.readouterr().out
+    assert "[1/2] 02_good seed=0,size=0.001 ...\n    epoch 1/1  loss 0.5\n" in printed
+    assert "[2/2] 02_good seed=1,size=0.001 ... done in" in printed
+    assert f"    {notebooks}\n" in printed, "the working folder is that of the notebooks"
+    assert f"Report      {out / 'index.html'}\n" in printed and (out / "index.html").exists()
+    assert "COURSE_OUT" not in os.environ
+
+
+def test_a_notebook_that_fails_does_not_stop_the_others(notebooks, capsys):
+    write_notebook(notebooks / "03_fails.ipynb", *GOOD, "raise ValueError('No song is long.')", "print(1)")
+    write_notebook(notebooks / "04_dies.ipynb", *GOOD, "os._exit(1)")
+    write_notebook(notebooks / "05_leaves.ipynb", *GOOD, "import sys\nsys.exit()", "print(1)")
+    write_notebook(notebooks / "06_good.ipynb", *GOOD)
+    assert command("run --out out") == 1
+    captured = capsys.readouterr()
+    assert "3 of 5 failed:\n  03_fails: ValueError: No song is long.\n  04_dies: The kernel" in captured.err
+    assert "05_leaves: SystemExit" in captured.err and "run --out out" in captured.err
+    assert "[2/5] 03_fails ... FAILED after" in captured.out
+    for name in ("03_fails", "04_dies", "05_leaves"):
+        assert contents(Path("out") / name) == [f"{name}.ipynb", "error.txt", "kernel.log"]
+    assert Path("out/03_fails/error.txt").read_text() == "ValueError: No song is long.\n"
+    assert Path("out/06_good/result.json").exists()
+    page = Path("out/index.html").read_text()
+    assert "Failed: ValueError: No song is long." in page
+
+
+def test_what_is_done_is_not_done_again(notebooks, capsys):
+    checkpoint, result = Path("out/02_good/checkpoint"), Path("out/02_good/result.json")
+    once = "if not os.path.exists(os.environ['COURSE_OUT'] + '/checkpoint'): raise RuntimeError('stopped')"
+    write_notebook(notebooks / "02_good.ipynb", GOOD[0], "import os\n" + once, FINISH)
+    assert command("run --out out") == 1
+    checkpoint.touch()
+    assert command("run --out out") == 0, "what an unfinished run left is there when it goes on"
+    assert not Path("out/02_good/error.txt").exists()
+
+    before = result.stat()
+    capsys.readouterr()
+    assert command("run --out out") == 0
+    assert result.stat().st_mtime_ns == before.st_mtime_ns and result.stat().st_ino == before.st_ino
+    assert "[1/1] 02_good ... was done before" in capsys.readouterr().out
+
+    write_notebook(notebooks / "02_good.ipynb", *GOOD)
+    assert command("run --out out") == 0
+    assert "epoch" in capsys.readouterr().out, "changed code runs again"
+    assert checkpoint.exists(), "changed code goes on from its checkpoint"
+
+
+def test_the_results_of_other_parameters_are_not_overwritten(notebooks, monkeypatch, capsys):
+    assert command("run --out out") == 0
+    before = Path("out/02_good/result.json").read_bytes()
+    assert command("run -p size 2 --out out") == 2
+    assert "holds a run with other parameters: choose another --out" in capsys.readouterr().err
+    monkeypatch.setenv("COURSE_SMOKE", "1")
+    assert command("run --out out") == 2, "a smoke run must not replace a real one"
+    assert Path("out/02_good/result.json").read_bytes() == before
+
+
+def test_a_full_disk_stops_the_run_with_one_sentence(notebooks, monkeypatch, capsys):
+    write = papermill.iorw.LocalHandler.write
+    calls = []
+
+    def write_until_full(self, text, path):
+        calls.append(path)
+        if len(calls) > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return write(self, text, path)
+
+    write_notebook(notebooks / "03_good.ipynb", *GOOD)
+    monkeypatch.setattr(papermill.iorw.LocalHandler, "write", write_until_full)
+    assert command("run --out out") == 1
+    captured = capsys.readouterr()
+    assert "02_good.partial.ipynb cannot be written (No space left on device): make room" in captured.err
+    assert captured.err.count("\n") == 1 and "03_good" not in captured.out
+    assert not list(Path("out").rglob("result.json")) and not Path("out/02_good/02_good.ipynb").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_ctrl_c_tells_how_to_go_on(notebooks):
+    wait = "import time\nprint('waiting', os.getpid())\ntime.sleep(60)"
+    write_notebook(notebooks / "02_good.ipynb", *GOOD, wait)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "course_lib", "run", "--out", "out dir"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(files.ROOT)},
+    )
+    assert process.stdout and process.stderr
+    line = next(line for line in process.stdout if "waiting" in line)
+    time.sleep(0.5)  # until the line just read is no longer at work in the runner
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert process.stderr.read() == (
+        "\nStopped; what is done is kept. To go on: python -m course_lib run --out 'out dir'\n"
+    )
+    assert contents(Path("out dir/02_good")) == ["02_good.partial.ipynb", "kernel.log"]
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{line.split()[1]}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{line.split()[1]}").exists(), "the kernel must not outlive its run"
+
+
+def test_without_out_the_run_folder_is_a_new_one_and_latest_leads_to_it(notebooks, jobs, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", Path.cwd())  # no checkout
+    for day in (1, 2):
+        monkeypatch.setattr(run, "datetime", Namespace(now=lambda day=day: datetime(2026, 1, day)))
+        assert command("run") == 0
+        assert Path("runs/latest").resolve() == jobs[-1].folder.parent
+    assert command("run --out elsewhere") == 0
+    found = contents(Path("runs"))
+    assert found == ["2026-01-01_00-00-00", "2026-01-02_00-00-00", "latest"]
+
+
+@pytest.mark.parametrize("reader", ["12", "13"])
+def test_a_notebook_that_reads_what_others_left_does_not_move_latest(notebooks, jobs, monkeypatch, reader):
+    monkeypatch.setattr(files, "ROOT", Path.cwd())
+    for number in ("12", "13"):
+        write_notebook(notebooks / f"{number}_reads.ipynb", *GOOD)
+    times = iter(range(1, 9))
+    monkeypatch.setattr(run, "datetime", Namespace(now=lambda: datetime(2026, 1, next(times))))
+    assert command(f"run {reader}") == 0
+    assert jobs[-1].folder.parent.parent == Path("runs").resolve() and not Path("runs/latest").exists()
+    assert command("run 2") == 0
+    first = jobs[-1].folder.parent
+    assert command(f"run {reader}") == 0
+    assert jobs[-1].folder.parent != first and Path("runs/latest").resolve() == first
+    assert command(f"run 2 {reader}") == 0
+    assert Path("runs/latest").resolve() == jobs[-1].folder.parent != first
+
+
+def test_where_links_are_refused_latest_is_a_text_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("privilege not held")))
+    run._point_latest(tmp_path / "2026-01-01_00-00-00")
+    assert (tmp_path / "latest").read_text() == "2026-01-01_00-00-00"
+    assert contents(tmp_path) == ["latest"]
+
+
+def test_progress_bars_stay_out_of_a_log():
+    class Log(list):
+        def isatty(self) -> bool:
+            return False
+
+        write = list.append
+
+    log = Log()
+    passed = run._Passed(log)  # type: ignore[arg-type]
+    passed.write("epoch 1\n\nepoch 2\n")
+    passed.write("\r 10%|#         |")
+    assert log == ["    epoch 1\n\n    epoch 2\n"]
+
+
+# ---------------------------------------------------------------- the listening test
+
+RATED = {"2D CNN": "band", "RNN (Chen et al.)": "band", "MelodyCNN + HarmonyCNNs": "piano", "VAE-NN": "piano"}
+DILATED = [f"dilated, {composer}" for composer in ("mozart", "haydn", "beethoven", "all")]
+
+
+def tune(seed: int) -> symusic.Score:
+    """Twelve quarter notes: six seconds."""
+    score, track = symusic.Score(480), symusic.Track()
+    track.notes.extend(symusic.Note(480 * i, 480, 50 + (7 * seed + 5 * i) % 30, 80) for i in range(12))
+    score.tracks.append(track)
+    return score
+
+
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """The pages that would have been served: folder, port and ip. The checkout is an empty folder."""
+    served = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(page, "serve", lambda *given: served.append(given) or 0)
+    return served
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch, offered):
+    """A run with five pieces of all systems that the papers had rated, to which runs/latest leads."""
+    monkeypatch.delenv("COURSE_SMOKE", raising=False)
+    folder = tmp_path / "runs" / "monday"
+    monkeypatch.setenv("COURSE_OUT", str(folder / "07_cnn_2d"))
+    made = record.start("07_cnn_2d", "quick", 0, "embedded")
+    names = RATED | dict.fromkeys(DILATED, "piano") | {"Other": "band"}
+    for number, (name, kind) in enumerate(names.items()):
+        made.system(name, [tune(10 * number + i) for i in range(5)], kind)
+    for kind in ("piano", "band"):
+        made.system(f"Real music, {kind}", [tune(100 + i) for i in range(5)], kind, real=True)
+    made.finish()
+    run._point_latest(folder)
+    return folder
+
+
+def drawn(target: Path) -> dict[str, int]:
+    """How many clips of each system a listening test has."""
+    return dict(Counter(clip["system"] for clip in sessions.load(target)["clips"]))
+
+
+@pytest.mark.parametrize(
+    "form, systems, clips",
+    [
+        ("rating", ["2D CNN", "RNN (Chen et al.)", "Real music, band"], 4),
+        ("scales", [*DILATED, "Real music, piano"], 2),
+        ("pairs", [*RATED, "Real music, band", "Real music, piano"], 2),
+    ],
+)
+def test_listen_takes_what_the_paper_with_that_form_had_rated(recorded, offered, form, systems, clips):
+    words = "listen --seconds 1" + f" --form {form}" * (form != "rating")
+    assert command(words) == 0
+    target = Path("runs/listening").resolve() / form
+    assert offered == [(target, 8866, "0.0.0.0")]
+    test = sessions.load(target)
+    assert (test["form"], test["seconds"]) == (form, 1)
+    assert drawn(target) == dict.fromkeys(systems, clips)
+
+
+def test_listen_takes_the_systems_clips_and_address_that_are_asked_for(recorded, offered):
+    assert command("listen --systems all --clips 1 --seconds 1 --out all --port 9000 --ip 127.0.0.1") == 0
+    assert drawn(Path("all")) == dict.fromkeys([*RATED, *DILATED, "Other", "Real music, band", "Real music, piano"], 1)
+    assert cli.main(["listen", str(recorded), "--systems", "VAE-NN", "--seconds", "1", "--out", "one"]) == 0
+    assert drawn(Path("one")) == {"VAE-NN": 4, "Real music, piano": 4}
+    assert offered == [(Path("all").resolve(), 9000, "127.0.0.1"), (Path("one").resolve(), 8866, "0.0.0.0")]
+
+
+def test_listen_goes_on_with_a_test_that_is_there(recorded, offered, capsys):
+    assert command("listen --form pairs --seconds 1 --clips 1 --out mine") == 0
+    target, listener = Path("mine").resolve(), "abcdefgh"
+    before, test = (target / "test.json").read_bytes(), sessions.load(target)
+    for number in (0, 1, 0):
+        item = sessions.items(test, listener)[number]
+        answer = {"listener": listener, "item": number, "answer": {"preferred": item["clips"][0]}}
+        sessions.append(target, {"test": test["id"], **item, **answer, "time": "2026-01-01T00:00:00+00:00"})
+    capsys.readouterr()
+    for words in ("listen --out mine", "listen --out mine --form pairs"):
+        assert command(words) == 0
+        said = capsys.readouterr().out
+        assert f"Going on with the test in {target} (form pairs, 6 clips of 1 s, 2 answers so far)." in said
+    for form in ("rating", "scales", "stars"):
+        assert command(f"listen --out mine --form {form}") == 2
+        captured = capsys.readouterr()
+        assert captured.err == f"{target} holds a test of form pairs: choose another --out for a new one.\n"
+    assert (target / "test.json").read_bytes() == before and len(offered) == 3
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("listen", "latest' does not exist: give a folder that run has written."),
+        ("listen nowhere", "nowhere' does not exist"),
+        ("listen .", "None of 0 runs has recorded pieces of a system: run a notebook from 02 on first."),
+        ("listen . --form stars", "Form 'stars' is unknown: use rating, scales, pairs."),
+    ],
+)
+def test_listen_without_runs_gets_one_sentence(words, said, offered, capsys):
+    assert command(words) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert offered == [] and contents(Path.cwd()) == []
+
+
+def test_listen_follows_latest_where_it_is_a_text_file(recorded, offered):
+    (recorded.parent / "latest").unlink()
+    (recorded.parent / "latest").write_text("monday\n")
+    assert command("listen --seconds 1 --out mine") == 0
+    assert drawn(Path("mine"))["2D CNN"] == 4
+
+
+# ---------------------------------------------------------------- doctor
+
+
+def keras_answers(monkeypatch, text: str, status: int = 0) -> None:
+    done = subprocess.CompletedProcess([], status, stdout=text, stderr="ModuleNotFoundError: no backend")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+
+
+def test_doctor_gives_each_line_a_mark(monkeypatch, tmp_path, capsys):
+    keras_answers(monkeypatch, "3.15.1 jax 1\n")
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["numpy>=2", 'pytest>=999; extra == "test"'])
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    assert command("doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8 and all(line.startswith(("OK  ", "!!  ")) for line in lines)
+    assert {"OK  packages in their ranges", "OK  Keras 3.15.1 on jax", "OK  GPU: 1"} <= set(lines)
+    assert f"OK  corpus: will be built on first use (a minute) in {os.path.relpath(tmp_path / 'cache')}" in lines
+    assert contents(tmp_path) == []
+
+
+def test_doctor_says_what_is_missing(monkeypatch, capsys):
+    keras_answers(monkeypatch, "", status=1)
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["numpy>=999", "no-such-package-of-ours>=1"])
+    monkeypatch.setattr(doctor.listen, "save", lambda *_: (_ for _ in ()).throw(RuntimeError("no soundfont")))
+    assert command("doctor") == 1
+    printed = capsys.readouterr().out
+    assert "!!  packages: numpy>=999 is needed, not " in printed
+    assert "no-such-package-of-ours>=1 is missing; pip install" in printed
+    assert "!!  Keras cannot be imported (ModuleNotFoundError: no backend): install" in printed
+    assert "!!  sound: no Ogg could be written; pip install" in printed
+
+
+def test_the_committed_copies_are_replaced_all_or_none(notebooks, capsys):
+    sound = "import sys\nfrom IPython.display import HTML\nprint(1, file=sys.stderr)\nHTML('<audio src=x>')"
+    good = notebooks / "02_good.ipynb"
+    write_notebook(good, GOOD[0], "print(6 * 7)", sound)
+    before = good.read_text()
+    write_notebook(notebooks / "03_bad.ipynb", GOOD[0], "1 / 0")
+    assert command("notebooks") == 1
+    assert good.read_text() == before and "ZeroDivisionError" in capsys.readouterr().err
+
+    assert command("notebooks 02") == 0
+    cells = nbformat.read(good, as_version=4).cells
+    assert [cell.execution_count for cell in cells] == [1, 2, 3], "no cell is injected"
+    assert cells[1].outputs[0].text == "42\n"
+    assert len(cells[2].outputs) == 1 and "<audio" not in str(cells[2].outputs)
+    assert not list(notebooks.glob("*.partial"))
+
+
+def test_what_was_printed_line_by_line_is_committed_as_one_output():
+    def printed(text):
+        return nbformat.v4.new_output("stream", name="stdout", text=text)
+
+    cell = nbformat.v4.new_code_cell("train()")
+    shown = nbformat.v4.new_output("display_data", {"text/plain": "a table"})
+    cell.outputs = [printed("epoch 1\n"), printed("epoch 2\n"), shown, printed("done\n")]
+    cleaned = committed.clean(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert [output.get("text") for output in cleaned] == ["epoch 1\nepoch 2\n", None, "done\n"]
+    assert cleaned[1].data == {"text/plain": "a table"}

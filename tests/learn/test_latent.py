@@ -1,0 +1,389 @@
+"""latent.py: what each network hears, what goes to which instrument, and that nothing else changes on the way."""
+
+import keras
+import numpy as np
+import pytest
+
+from course_lib import music
+from course_lib.learn import latent as latent_space
+
+PIANO, GUITAR, BASS, STRINGS, DRUMS = range(5)
+SIZE = 3  # K
+STEPS = 8
+NAN, INF = float("nan"), float("inf")
+
+
+class Network:
+    """Stands in for a Keras model: remembers what it was given, and answers with a function of it."""
+
+    def __init__(self, answer):
+        self.answer, self.given = answer, []
+
+    def predict_on_batch(self, inputs):
+        self.given.append(np.array(inputs))
+        return self.answer(inputs)
+
+
+def networks():
+    """Each answers with its instrument's last vector, plus a number that tells the instrument."""
+    return [Network(lambda inputs, i=i: inputs[:, -SIZE:] + 100 * (i + 1)) for i in range(5)]
+
+
+def silent_networks():
+    """Each answers with zeros, so that what the next block hears is what was added to them."""
+    return [Network(lambda inputs: np.zeros((len(inputs), SIZE), "float32")) for _ in range(5)]
+
+
+def heard(nets, width=slice(-SIZE, None)):
+    """What each network was given of its own instrument (or in other columns): ``(pieces, blocks, 5, K)``."""
+    return np.stack([np.stack([inputs[:, width] for inputs in net.given], axis=1) for net in nets], axis=2)
+
+
+def starts(pieces=4):
+    """Latents in which every number is different: ``(pieces, 5, K)``."""
+    return np.arange(pieces * 5 * SIZE, dtype="float32").reshape(pieces, 5, SIZE)
+
+
+def own_constants():
+    """A style in which every instrument's set holds nothing but its own number: -10, -20 and so on."""
+    return [np.full((2 + i, SIZE), -10.0 * (i + 1), "float32") for i in range(5)]
+
+
+def generate(nets, start, blocks=3, seed=0, noise_sd=0.0, **style):
+    return latent_space.generate(nets, start, blocks, np.random.default_rng(seed), noise_sd, **style)
+
+
+# --- encoding and decoding --------------------------------------------------------------------------------
+
+
+def melodies(blocks, seed=0):
+    """Blocks in which every instrument sounds one pitch at each step: bool ``(blocks, STEPS, 128, 5)``."""
+    pitches = np.random.default_rng(seed).integers(0, 128, (blocks, STEPS, 5))
+    return (pitches[:, :, None] == np.arange(128)[:, None]).copy()
+
+
+def pitch_encoders():
+    """K = STEPS: the pitch of each step, plus 1000 for each instrument before; the log-deviation is -7."""
+
+    def answer(inputs, channel):
+        assert inputs.dtype == np.float32 and inputs.shape[1:] == (STEPS, 128, 1)
+        pitches = inputs[..., 0] @ np.arange(128, dtype="float32") + 1000 * channel
+        return np.concatenate([pitches, np.full((len(inputs), 1), -7, "float32")], axis=1)
+
+    return [Network(lambda inputs, i=i: answer(inputs, i)) for i in range(5)]
+
+
+def pitch_decoders():
+    def answer(vectors, channel):
+        return (vectors[..., None, None] - 1000 * channel == np.arange(128)[:, None]).astype("float32")
+
+    return [Network(lambda vectors, i=i: answer(vectors, i)) for i in range(5)]
+
+
+def test_encode_gives_the_means_of_each_instrument_in_the_order_of_the_band():
+    blocks = melodies(6)
+    means = latent_space.encode(pitch_encoders(), blocks)
+    assert means.shape == (6, 5, STEPS) and means.dtype == np.float32
+    np.testing.assert_array_equal(means, blocks.argmax(axis=2).swapaxes(1, 2) + 1000 * np.arange(5)[:, None])
+
+
+def test_decode_is_the_counterpart_of_encode_for_any_leading_shape():
+    blocks = melodies(6)
+    latents = latent_space.encode(pitch_encoders(), blocks)
+    decoded = latent_space.decode(pitch_decoders(), latents)
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(decoded, blocks)
+    in_pieces = latent_space.decode(pitch_decoders(), latents.reshape(2, 3, 5, STEPS))
+    np.testing.assert_array_equal(in_pieces, blocks.reshape(2, 3, STEPS, 128, 5))
+    np.testing.assert_array_equal(latent_space.decode(pitch_decoders(), latents[4]), blocks[4])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 6, 100])
+def test_batches_change_nothing_but_their_number(batch_size):
+    blocks, encoders, decoders = melodies(6), pitch_encoders(), pitch_decoders()
+    latents = latent_space.encode(encoders, blocks, batch_size)
+    np.testing.assert_array_equal(latents, latent_space.encode(pitch_encoders(), blocks))
+    np.testing.assert_array_equal(latent_space.decode(decoders, latents, batch_size), blocks)
+    sizes = {1: [1] * 6, 4: [4, 2], 6: [6], 100: [6]}[batch_size]
+    for network in encoders + decoders:
+        assert [len(inputs) for inputs in network.given] == sizes
+
+
+def test_another_number_of_instruments_than_decoders_is_refused():
+    with pytest.raises(ValueError, match="argument"):
+        latent_space.decode(pitch_decoders(), np.zeros((2, 4, STEPS)))
+
+
+def test_keras_models_go_all_the_way():
+    """From blocks to latents, to the next ones, to blocks: every network is asked for what it was built for."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    encoders = [
+        keras.Sequential([keras.Input((STEPS, 128, 1)), layers.Flatten(), layers.Dense(SIZE + 1)]) for _ in range(5)
+    ]
+    decoders = [
+        keras.Sequential([keras.Input((SIZE,)), layers.Dense(STEPS * 128), layers.Reshape((STEPS, 128, 1))])
+        for _ in range(5)
+    ]
+    nets = [keras.Sequential([keras.Input((SIZE * (1 + (i > 0)),)), layers.Dense(SIZE)]) for i in range(5)]
+    latents = latent_space.encode(encoders, melodies(3))
+    for i in range(5):
+        expected = encoders[i].predict_on_batch(melodies(3)[..., i : i + 1].astype("float32"))[:, :SIZE]
+        np.testing.assert_allclose(latents[:, i], expected, rtol=1e-5)
+    following = generate(nets, latents, blocks=2, noise_sd=1.0, style=list(latents.swapaxes(0, 1)))
+    assert following.shape == (3, 2, 5, SIZE)
+    rolls = latent_space.decode(decoders, following, batch_size=4)
+    assert rolls.shape == (3, 2, STEPS, 128, 5)
+    np.testing.assert_allclose(rolls, latent_space.decode(decoders, following), rtol=1e-4, atol=1e-6)
+    for i in range(5):
+        np.testing.assert_allclose(rolls[1, 0, ..., i : i + 1], decoders[i](following[1:2, 0, i])[0], atol=1e-5)
+
+
+def test_active_dimensions():
+    signs = np.array([1, -1] * 5)[:, None]
+    means = signs * np.sqrt([0, 0.009, 0.011, 1]) + [5, 5, 5, 0]  # variances of 0, 0.009, 0.011 and 1
+    assert latent_space.active_dimensions(means) == 2
+    assert latent_space.active_dimensions(means[:, :2]) == 0
+    assert type(latent_space.active_dimensions(means)) is int
+
+
+# --- the style of songs -----------------------------------------------------------------------------------
+
+
+def song(*pitches, rest=0):
+    """Every instrument holds a pitch a block, an octave of its own; then ``rest`` steps more."""
+    roll = np.zeros((len(pitches) * STEPS + rest, 128, 5), bool)
+    for block, pitch in enumerate(pitches):
+        for i in range(5):
+            roll[block * STEPS : (block + 1) * STEPS, 12 * i + pitch, i] = True
+    roll[len(pitches) * STEPS :, 127] = True
+    return roll
+
+
+def pack(*songs):
+    return music.band_data.pack(songs, [f"song {i}" for i in range(len(songs))], 2, "")
+
+
+def block_pitches(vectors, channel):
+    """The pitch of each vector's block, above the octave of its instrument; all steps must agree."""
+    pitches = vectors - 1000 * channel - 12 * channel
+    assert (pitches == pitches[:, :1]).all()
+    return pitches[:, 0].tolist()
+
+
+def test_style_holds_each_different_vector_of_a_song_once():
+    bands = pack(song(1, 2), song(7, 3, 7, 7, 5))
+    sets = latent_space.style(pitch_encoders(), bands, [1], STEPS)
+    assert [vectors.shape for vectors in sets] == [(3, STEPS)] * 5
+    assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[3, 5, 7]] * 5
+
+
+def test_vectors_are_compared_whole_and_for_each_instrument_by_itself():
+    roll = song(4, 4, 4)
+    roll[2 * STEPS, :, BASS] = roll[-1, :, DRUMS] = False  # one bass step and one drum step differ
+    roll[2 * STEPS :, :, GUITAR] = np.roll(roll[2 * STEPS :, :, GUITAR], 1, axis=1)
+    sets = latent_space.style(pitch_encoders(), pack(roll), [0], STEPS)
+    assert [len(vectors) for vectors in sets] == [1, 2, 2, 1, 2]
+
+
+def test_several_songs_are_joined():
+    bands = pack(song(1, 2), song(9), song(2, 5))
+    for chosen in ([0, 2], [2, 0], np.array([0, 2, 0])):
+        sets = latent_space.style(pitch_encoders(), bands, chosen, STEPS)
+        assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[1, 2, 5]] * 5
+
+
+def test_blocks_do_not_cross_songs():
+    bands = pack(song(1, rest=STEPS - 1), song(2, rest=3), song(3))  # a block over a border would hold two pitches
+    sets = latent_space.style(pitch_encoders(), bands, [0, 1, 2], STEPS)
+    assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[1, 2, 3]] * 5
+
+
+def test_a_long_song_is_taken_whole():
+    pitches = [*range(60), *[0] * 600, 60]  # each pitch above 0 in one block alone
+    sets = latent_space.style(pitch_encoders(), pack(song(*pitches)), [0], STEPS)
+    assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[*range(61)]] * 5
+
+
+def test_songs_that_give_no_style_are_named():
+    without_bass, bare = song(1, 2), song(3)
+    without_bass[..., BASS] = False
+    bare[..., [PIANO, DRUMS]] = False
+    bands = pack(song(1), without_bass, bare, song(1)[:-1])
+
+    def refused(chosen, sentence):
+        with pytest.raises(ValueError, match=f"^{sentence}$"):
+            latent_space.style(pitch_encoders(), bands, chosen, STEPS)
+
+    refused([], "A style needs a song: choose one, or two for a hybrid.")
+    refused([3], "song 3 has 7 steps, and a style needs 8 or more: choose a longer song.")
+    gives_none = "so it gives no style: choose a song with all five instruments."
+    refused([0, 1], f"song 1 has no Bass, {gives_none}")
+    refused([2], f"song 2 has no Piano and Drums, {gives_none}")
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, NAN, INF])
+def test_alpha_out_of_range_is_refused(alpha):
+    sentence = f"^alpha is {alpha}: it must lie between 0 .* and 1 .*\\.$"
+    for refused in (
+        lambda: latent_space.check(alpha=alpha),
+        lambda: latent_space.interpolated(starts(), starts(), alpha),
+        lambda: generate(networks(), starts(), alpha=alpha),  # with no style, too
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            refused()
+
+
+@pytest.mark.parametrize("noise_sd", [-1, -0.01, NAN, INF])
+def test_noise_out_of_range_is_refused(noise_sd):
+    for refused in (
+        lambda: latent_space.check(noise_sd),
+        lambda: generate(networks(), starts(), noise_sd=noise_sd),
+    ):
+        with pytest.raises(ValueError, match=f"^noise_sd is {noise_sd}: it must be 0 .* or a number above\\.$"):
+            refused()
+
+
+def test_settings_in_range_pass():
+    for noise_sd, alpha in ((0, 0), (1, 1), (2.5, 0.5)):
+        latent_space.check(noise_sd, alpha)
+
+
+# --- generation -------------------------------------------------------------------------------------------
+
+
+def test_each_network_hears_its_own_last_vector_and_the_others_the_piano_s_next():
+    nets, start = networks(), starts()
+    result = generate(nets, start)
+    assert result.shape == (4, 3, 5, SIZE)
+    last = np.concatenate([start[:, None], result[:, :-1]], axis=1)
+    np.testing.assert_array_equal(heard(nets), last)
+    assert [inputs.shape for inputs in nets[PIANO].given] == [(4, SIZE)] * 3
+    for net in nets[1:]:
+        assert [inputs.shape for inputs in net.given] == [(4, 2 * SIZE)] * 3
+    np.testing.assert_array_equal(  # the next: the last has no 100 more
+        heard(nets[1:], slice(SIZE)), np.repeat(result[:, :, :1], 4, axis=2)
+    )
+    assert all(inputs.dtype == np.float32 for net in nets for inputs in net.given)
+
+
+def test_the_result_is_what_the_networks_answer():
+    start, step = starts(), 100 * np.arange(1, 6)[:, None]
+    expected = np.stack([start + step, start + 2 * step, start + 3 * step], axis=1)
+    np.testing.assert_array_equal(generate(networks(), start), expected)
+    np.testing.assert_array_equal(start, starts())  # and the start is left as it was
+
+
+def test_following_is_one_block():
+    np.testing.assert_array_equal(latent_space.following(networks(), starts()), generate(networks(), starts(), 1)[:, 0])
+
+
+@pytest.mark.parametrize("alpha", [0, 0.25, 0.5, 1])
+def test_the_style_of_each_instrument_goes_to_that_instrument(alpha):
+    """Copies of the authors' code wrote all of them into the piano's vector."""
+    nets, start = networks(), starts()
+    result = generate(nets, start, style=own_constants(), alpha=alpha)
+    last = np.concatenate([start[:, None], result[:, :-1]], axis=1)
+    own = -10.0 * np.arange(1, 6)[:, None]
+    np.testing.assert_allclose(heard(nets), alpha * own + (1 - alpha) * last, rtol=1e-6)
+    np.testing.assert_array_equal(heard(nets[1:], slice(SIZE)), np.repeat(result[:, :, :1], 4, axis=2))
+
+
+def test_at_alpha_1_every_network_hears_nothing_but_its_style():
+    nets = networks()
+    generate(nets, starts(), style=own_constants(), alpha=1)
+    for number, net in enumerate(nets, start=1):
+        for inputs in net.given:
+            assert set(inputs[:, -SIZE:].ravel()) == {-10 * number}
+
+
+def test_alpha_is_one_half_where_none_is_given():
+    given, default = (generate(networks(), starts(), style=own_constants(), **alpha) for alpha in ({"alpha": 0.5}, {}))
+    np.testing.assert_array_equal(given, default)
+
+
+def test_alpha_0_equals_no_style():
+    styled = generate(networks(), starts(), style=own_constants(), alpha=0)
+    np.testing.assert_array_equal(styled, generate(networks(), starts()))
+    one, other = (  # and with noise the style is not heard, either
+        generate(networks(), starts(), noise_sd=1, style=style, alpha=0)
+        for style in (own_constants(), [vectors + 50 for vectors in own_constants()])
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_every_piece_and_block_draws_from_the_whole_set_of_each_instrument():
+    sizes, blocks, pieces = [3, 4, 5, 6, 4], 5, 600
+    sets = [np.repeat(1000.0 * i + np.arange(size)[:, None], SIZE, axis=1) for i, size in enumerate(sizes)]
+    nets = silent_networks()
+    generate(nets, np.zeros((pieces, 5, SIZE)), blocks, style=sets, alpha=1)
+    drawn = heard(nets)
+    assert (drawn == drawn[..., :1]).all()  # a vector is drawn whole
+    drawn = drawn[..., 0] - 1000 * np.arange(5)
+    for i, size in enumerate(sizes):
+        shares = [np.mean(drawn[:, :, i] == vector) for vector in range(size)]
+        assert shares == pytest.approx([1 / size] * size, abs=0.04)
+    same = np.mean(drawn[:, :, GUITAR] == drawn[:, :, DRUMS])  # instruments draw apart, and so do blocks
+    again = np.mean(drawn[:, 1:, GUITAR] == drawn[:, :-1, GUITAR])
+    assert [same, again] == pytest.approx([1 / 4] * 2, abs=0.04)
+
+
+@pytest.mark.parametrize("noise_sd", [0.5, 2])
+@pytest.mark.parametrize("style", [{}, {"style": [np.zeros((1, SIZE))] * 5, "alpha": 0.75}])
+def test_noise_has_its_deviation_for_every_instrument_in_every_block(noise_sd, style):
+    nets = silent_networks()
+    generate(nets, np.zeros((20_000, 5, SIZE)), 2, noise_sd=noise_sd, **style)
+    noise = heard(nets)  # (20000, 2, 5, 3)
+    assert noise.std(axis=0) == pytest.approx(np.full((2, 5, SIZE), noise_sd), rel=0.03)
+    assert noise.mean(axis=0) == pytest.approx(np.zeros((2, 5, SIZE)), abs=0.05 * noise_sd)
+    related = np.corrcoef(noise.reshape(len(noise), -1).T)  # between all blocks, instruments and dimensions
+    assert np.abs(related - np.eye(len(related))).max() < 0.05
+    # Gaussian: 68.3 and 95.4 % within one and two deviations
+    within = [np.mean(np.abs(noise) < n * noise_sd) for n in (1, 2)]
+    assert within == pytest.approx([0.683, 0.954], abs=0.01)
+
+
+def test_noise_is_added_to_what_the_style_has_made():
+    nets = silent_networks()
+    generate(nets, np.zeros((20_000, 5, SIZE)), 1, noise_sd=0.5, style=own_constants(), alpha=1)
+    own = np.repeat(-10.0 * np.arange(1, 6)[:, None], SIZE, axis=1)
+    assert heard(nets)[:, 0].mean(axis=0) == pytest.approx(own, abs=0.05)
+    assert heard(nets)[:, 0].std(axis=0) == pytest.approx(np.full((5, SIZE), 0.5), rel=0.03)
+
+
+def test_no_noise_is_added_to_the_piano_s_next_vector():
+    nets = networks()
+    result = generate(nets, starts(), noise_sd=1)
+    np.testing.assert_array_equal(heard(nets[1:], slice(SIZE)), np.repeat(result[:, :, :1], 4, axis=2))
+
+
+def test_the_seed_decides():
+    style = {"style": [np.random.default_rng(i).normal(size=(5, SIZE)) for i in range(5)]}
+    for settings in ({"noise_sd": 1}, {"noise_sd": 1, **style}, style):
+        one, same, other = (generate(networks(), starts(), seed=seed, **settings) for seed in (0, 0, 1))
+        np.testing.assert_array_equal(one, same)
+        assert (one != other).any(axis=(0, 1, 3)).all()  # of every instrument
+    silent = [generate(networks(), starts(), seed=seed) for seed in (0, 1)]
+    np.testing.assert_array_equal(*silent)
+
+
+def test_noise_sd_is_1_where_none_is_given():
+    rng = [np.random.default_rng(0) for _ in range(2)]
+    default = latent_space.generate(networks(), starts(), 2, rng[0])
+    np.testing.assert_array_equal(default, latent_space.generate(networks(), starts(), 2, rng[1], 1.0))
+
+
+def test_what_is_drawn_stands_in_the_song():
+    rng = np.random.default_rng(0)
+    roll = rng.random((5 * STEPS, 128, 5)) < 0.05
+    sets = latent_space.style(pitch_encoders(), pack(song(1), roll), [1], STEPS)
+    nets = [Network(lambda vectors: vectors[:, -STEPS:]) for _ in music.band.INSTRUMENTS]
+    start = np.zeros((7, 5, STEPS))
+    latent_space.generate(nets, start, 2, rng, 0, sets, 1)
+    vectors = latent_space.encode(pitch_encoders(), roll.reshape(5, STEPS, 128, 5))
+    for i, net in enumerate(nets):
+        for inputs in net.given:
+            assert {tuple(row) for row in inputs[:, -STEPS:]} <= {tuple(row) for row in vectors[:, i]}

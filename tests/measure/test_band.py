@@ -1,0 +1,531 @@
+"""measure_band.py: every measure on bands whose value is known by hand, and on real band music."""
+
+import math
+import zipfile
+
+import numpy as np
+import pytest
+import symusic
+from hypothesis import given
+from hypothesis import strategies as st
+from pypianoroll import metrics as pypianoroll
+
+from course_lib import measure
+
+pytestmark = pytest.mark.filterwarnings("error")  # an empty roll must not warn
+
+PIANO, GUITAR, BASS, STRINGS, DRUMS = range(5)
+PITCHED = slice(0, DRUMS)
+C, C_SHARP, D, E, F_SHARP, G = 60, 61, 62, 64, 66, 67
+
+
+def band(notes, length):
+    """Band roll from (first step, pitch, steps, channel)."""
+    roll = np.zeros((length, 128, 5), bool)
+    for start, pitch, steps, channel in notes:
+        roll[start : start + steps, pitch, channel] = True
+    return roll
+
+
+def chords(*channels, length=8):
+    """Band roll in which each channel holds its pitches throughout."""
+    return band([(0, pitch, length, i) for i, pitches in enumerate(channels) for pitch in pitches], length)
+
+
+def random_band(seed, length=64, density=0.02):
+    return np.random.default_rng(seed).random((length, 128, 5)) < density
+
+
+# --- harmonic distance ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pitches", "distance"),
+    [
+        ([C], 0),
+        ([C + 24], 0),  # octaves do not matter
+        ([G], 1 - (math.cos(math.pi / 6) + 0 - 1 / 8) / 2.25),  # 1 step of fifths, 1 of minor thirds, 1 of major
+        ([F_SHARP], 1 - (-1 - 1 + 1 / 4) / 2.25),  # opposite on two circles, at one place on the third
+        ([C, D, E, F_SHARP, 68, 70], 1),  # a whole-tone scale has no direction
+        (range(60, 72), 1),
+    ],
+)
+def test_harmonic_distance_of_two_instruments(pitches, distance):
+    assert measure.band.harmonic_distance(chords([C], pitches), 2) == pytest.approx(distance)
+    assert measure.band.harmonic_distance(chords([], [], pitches, [C]), 2) == pytest.approx(distance)
+
+
+def test_related_pitch_classes_lie_closer():
+    fifth, tone, semitone, tritone = (
+        measure.band.harmonic_distance(chords([C], [pitch]), 2) for pitch in (G, D, C_SHARP, F_SHARP)
+    )
+    assert 0 < fifth < tone < semitone < tritone
+
+
+def test_harmonic_distance_is_the_mean_over_the_pairs_that_sound():
+    fifth = measure.band.harmonic_distance(chords([C], [G]), 2)
+    assert measure.band.harmonic_distance(chords([C], [C], [G]), 2) == pytest.approx(2 * fifth / 3)
+    assert measure.band.harmonic_distance(chords([C], [C], [G], [G]), 2) == pytest.approx(4 * fifth / 6)
+
+
+def test_harmonic_distance_is_the_mean_over_the_windows_in_which_both_sound():
+    fifth = measure.band.harmonic_distance(chords([C], [G]), 2)
+    # Windows of 4 steps: apart by a fifth; the same; one instrument alone; nothing; apart, and not whole.
+    notes = [(0, C, 12, PIANO), (0, G, 4, BASS), (4, C, 4, BASS), (16, C, 1, PIANO), (17, G, 1, STRINGS)]
+    roll = band(notes, 18)
+    assert measure.band.harmonic_distance(roll, 2) == pytest.approx(2 * fifth / 3)
+    assert measure.band.harmonic_distance(roll[:16], 2) == pytest.approx(fifth / 2)
+    assert measure.band.harmonic_distance(roll, 2, beats=1) == pytest.approx(3 * fifth / 5)
+
+
+def test_pitch_classes_weigh_as_long_as_they_sound():
+    long, short = (band([(0, C, 4, PIANO), (0, G, n, BASS), (n, C, 4 - n, BASS)], 4) for n in (3, 1))
+    assert measure.band.harmonic_distance(short, 2) < measure.band.harmonic_distance(long, 2)
+
+
+def test_drums_have_no_harmony():
+    roll = chords([C], [C], length=16)
+    roll[:, 35:60, DRUMS] = True
+    assert measure.band.harmonic_distance(roll, 2) == pytest.approx(0)
+    assert math.isnan(measure.band.harmonic_distance(chords([], [], [C], [], [38]), 2))
+
+
+def test_harmonic_distance_does_not_grow_with_length():
+    # pypianoroll 1.0.4's tonal_distance does, by the root of the number of steps; it takes 12 steps a beat only.
+    roll = random_band(0, length=48, density=0.1)
+    again = np.tile(roll, (4, 1, 1))
+    assert measure.band.harmonic_distance(again, 12) == pytest.approx(measure.band.harmonic_distance(roll, 12))
+    one, four = (pypianoroll.tonal_distance(bars[..., PIANO], bars[..., BASS], 12) for bars in (roll, again))
+    assert four == pytest.approx(2 * one)
+
+
+@given(st.integers(0, 99), st.integers(1, 40), st.sampled_from([0.003, 0.02, 0.2]), st.integers(-11, 11))
+def test_harmonic_distance_is_bounded_and_blind_to_transposition_and_to_the_order_of_instruments(
+    seed, length, density, semitones
+):
+    roll = random_band(seed, length, density)
+    roll[:, [*range(12), *range(116, 128)]] = False  # room to move
+    value = measure.band.harmonic_distance(roll, 2)
+    moved = np.roll(roll, semitones, axis=1)[..., [STRINGS, BASS, PIANO, GUITAR, DRUMS]]
+    assert math.isnan(value) or 0 <= value <= 2
+    assert measure.band.harmonic_distance(moved, 2) == pytest.approx(value, nan_ok=True)
+
+
+# --- drum patterns ----------------------------------------------------------------------------------------
+
+
+def hits(*steps, length=48):
+    onsets = np.zeros((length, 128), bool)
+    onsets[list(steps), 38] = True
+    return onsets
+
+
+def test_drum_pattern_rate():
+    # 24 steps a beat, as LPD: sixteenths fall on every sixth step.
+    assert measure.band.drum_pattern_rate(hits(0, 6, 12, 18, 24), 24) == 1
+    assert measure.band.drum_pattern_rate(hits(0, 1, 5, 8, 24, 30, 40, 47), 24) == 3 / 8
+    # 4 steps a beat: eighths; on 2, every step is one.
+    assert measure.band.drum_pattern_rate(hits(0, 1, 2, 4, 7), 4) == 3 / 5
+    assert measure.band.drum_pattern_rate(hits(*range(48)), 2) == 1
+    assert math.isnan(measure.band.drum_pattern_rate(hits(), 24))
+
+
+def test_drum_pattern_rate_counts_notes_and_not_steps():
+    onsets = hits(0, 1)
+    onsets[0, 42] = onsets[0, 36] = True
+    assert measure.band.drum_pattern_rate(onsets, 24) == 3 / 4
+
+
+@pytest.mark.parametrize("steps_per_beat", [4, 6, 8, 12, 16, 24])
+def test_drum_pattern_is_pypianoroll_s_without_its_tolerance(steps_per_beat):
+    onsets = np.random.default_rng(steps_per_beat).random((steps_per_beat, 128)) < 0.1
+    ours = measure.band.drum_pattern_rate(onsets, steps_per_beat)
+    assert ours == pytest.approx(pypianoroll.drum_in_pattern_rate(onsets, steps_per_beat, tolerance=0))
+
+
+# --- shuffled partners ------------------------------------------------------------------------------------
+
+
+def labelled(pieces, bars=8, steps_per_bar=8):
+    """Bands whose instruments hold pitch 10 * piece + bar, a bar each."""
+    return [
+        np.concatenate([chords(*[[10 * i + bar]] * 5, length=steps_per_bar) for bar in range(bars)])
+        for i in range(pieces)
+    ]
+
+
+def test_shuffled_takes_each_instrument_from_another_piece_and_other_bars():
+    for pieces in (5, 9):
+        bands = measure.band.shuffled(labelled(pieces), 2, np.random.default_rng(0))
+        assert len(bands) == pieces
+        sources = []
+        for roll in bands:
+            assert roll.shape == (64, 128, 5) and roll.dtype == bool and (roll.sum(1) == 1).all()
+            pitches = roll.argmax(1)  # (time, channels)
+            assert (pitches // 10 == pitches[0] // 10).all() and len(set(pitches[0] // 10)) == 5
+            assert (pitches.reshape(8, 8, 5) == pitches[::8, None]).all()  # bars stay whole
+            assert (np.diff(pitches[::8], axis=0) % 8 == 1).all()  # and in order, the first after the last
+            assert all(len(set(row)) == 5 for row in pitches % 10)  # five different bars at any time
+            sources.append(pitches[0] // 10)
+        for channel in np.transpose(sources):
+            assert sorted(channel) == list(range(pieces))  # each instrument of each piece once
+
+
+def test_shuffled_crops_to_the_shortest_and_follows_its_generator():
+    bands = [roll[: 8 * (i + 3) - 1] for i, roll in enumerate(labelled(5, bars=8))]  # none ends on a bar line
+    before = [roll.copy() for roll in bands]
+    first, again, other = (measure.band.shuffled(bands, 2, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert [len(roll) for roll in first] == [16] * 5  # whole bars of the shortest
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    for was, roll in zip(before, bands, strict=True):
+        np.testing.assert_array_equal(was, roll)
+
+
+def test_shuffled_pieces_shorter_than_a_bar_stay_whole():
+    bands = measure.band.shuffled([chords([60 + i], length=3) for i in range(5)], 2, np.random.default_rng(0))
+    assert {int(roll[0, :, PIANO].argmax()) for roll in bands} == {60, 61, 62, 63, 64}
+    assert all(len(roll) == 3 for roll in bands)
+
+
+def test_shuffled_needs_a_piece_for_each_instrument():
+    with pytest.raises(ValueError, match="5 pieces or more, one for each instrument, but got 4"):
+        measure.band.shuffled(labelled(4), 2, np.random.default_rng(0))
+
+
+# --- cohesion ---------------------------------------------------------------------------------------------
+
+
+def in_unison(seed, pieces=12, bars=8, instruments=4):
+    """Bands with a triad of their own in each bar, which all instruments play."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.concatenate(
+            [chords(*[rng.integers(48, 60) + np.array([0, 4, 7])] * instruments, length=8) for _ in range(bars)]
+        )
+        for _ in range(pieces)
+    ]
+
+
+def cohesion(generated, real, seed=0):
+    return measure.band.cohesion(generated, real, 2, np.random.default_rng(seed))
+
+
+def test_cohesion_is_1_for_music_like_the_real_and_0_for_strangers():
+    real = in_unison(0)
+    assert cohesion(in_unison(1), real) == pytest.approx(1, abs=0.1)
+    assert cohesion(measure.band.shuffled(in_unison(1), 2, np.random.default_rng(5)), real) == pytest.approx(
+        0, abs=0.15
+    )
+    assert cohesion([random_band(i, 64) for i in range(12)], real) == pytest.approx(0, abs=0.15)
+
+
+def test_cohesion_lies_between_where_one_instrument_of_four_is_a_stranger():
+    half = in_unison(1)
+    for roll, other in zip(half, in_unison(2), strict=True):
+        roll[..., BASS] = other[..., BASS]
+    # 3 of 6 pairs fit, and 3 lie as far apart as strangers do.
+    assert cohesion(half, in_unison(0)) == pytest.approx(0.5, abs=0.15)
+
+
+def test_cohesion_of_copies():
+    real = in_unison(0)
+    one_chord = [chords(*[[C, E, G]] * 4, length=64)] * 6
+    assert cohesion(one_chord, real) == pytest.approx(0)  # nothing to confuse
+    assert 0.5 < cohesion(in_unison(3)[:1] * 6, real) < 1.3  # other bars of one piece take the part of others
+
+
+def test_cohesion_where_nothing_can_be_told_apart():
+    silent = [np.zeros((16, 128, 5), bool)] * 5
+    one_chord = [chords(*[[C, E, G]] * 4, length=64)] * 6
+    assert math.isnan(cohesion(in_unison(0), one_chord))
+    assert math.isnan(cohesion(silent, in_unison(0)))
+    assert math.isnan(cohesion(in_unison(0), silent))
+
+
+def test_cohesion_follows_its_generator():
+    sets = in_unison(1), in_unison(0)
+    assert cohesion(*sets, seed=3) == cohesion(*sets, seed=3) != cohesion(*sets, seed=4)
+
+
+# --- the table of harmony ---------------------------------------------------------------------------------
+
+
+def test_the_table_holds_partners_strangers_and_cohesion_of_each_set():
+    real, random = in_unison(0), [random_band(seed, 64) for seed in range(8)]
+    table = measure.band.harmony_table({"real": real, "random": random}, 2, seed=3)
+    assert list(table) == ["real", "random"]
+    for name, bands in (("real", real), ("random", random)):
+        row = table[name]
+        assert list(row) == ["partners", "strangers", "cohesion", "variety"]
+        assert row["variety"] == measure.band.variety(bands, 2)
+        assert row["partners"] == pytest.approx(np.mean([measure.band.harmonic_distance(roll, 2) for roll in bands]))
+        mixed = measure.band.shuffled(bands, 2, np.random.default_rng(3))
+        assert row["strangers"] == pytest.approx(np.mean([measure.band.harmonic_distance(roll, 2) for roll in mixed]))
+        assert row["cohesion"] == cohesion(bands, real, seed=3)
+    assert table["real"]["partners"] == pytest.approx(0) and table["real"]["strangers"] > 0.3
+    assert table["real"]["cohesion"] == pytest.approx(1, abs=0.1) and abs(table["random"]["cohesion"]) < 0.15
+    assert measure.band.harmony_table({"real": real}, 2, seed=3)["real"] == table["real"]
+    assert measure.band.harmony_table({"real": real}, 2, seed=4)["real"]["strangers"] != table["real"]["strangers"]
+
+
+def test_the_table_of_few_or_silent_pieces_has_gaps():
+    real, few = in_unison(0), in_unison(1, pieces=4)
+    table = measure.band.harmony_table({"few": few, "silent": [np.zeros((16, 128, 5), bool)] * 6, "real": real}, 2)
+    assert table["few"]["partners"] == pytest.approx(0)
+    assert math.isnan(table["few"]["strangers"]) and math.isnan(table["few"]["cohesion"])
+    silent = table["silent"]
+    assert silent.pop("variety") == 0 and all(map(math.isnan, silent.values()))
+    assert not any(map(math.isnan, table["real"].values()))
+    little = measure.band.harmony_table({"real": few, "generated": real}, 2)
+    assert not math.isnan(little["generated"]["partners"])
+    assert math.isnan(little["generated"]["cohesion"]), "with too little real music to compare with"
+
+
+# --- effect size ------------------------------------------------------------------------------------------
+
+
+def test_effect_size():
+    assert measure.band.effect_size([3, 4], [1, 2]) == 1
+    assert measure.band.effect_size([1, 2], [3, 4]) == 0
+    assert measure.band.effect_size([1, 3], [2]) == 0.5
+    assert measure.band.effect_size([1, 2, 2], [2, 0, math.nan]) == (1 + 1.5 + 1.5) / 6
+    assert math.isnan(measure.band.effect_size([math.nan], [1])) and math.isnan(measure.band.effect_size([1], []))
+
+
+def test_effect_size_is_the_share_of_draws():
+    rng = np.random.default_rng(0)
+    value = measure.band.effect_size(rng.normal(1, 1, 2000), rng.normal(0, 1, 2000))
+    assert value == pytest.approx(0.7602, abs=0.02)  # a normal variable is above -1 / sqrt(2) this often
+
+
+# --- all measures of a piece ------------------------------------------------------------------------------
+
+
+def test_band_measures_of_a_piece_by_hand():
+    # Two bars of 8 steps. Piano: C in both; strings: G in the first; bass silent; guitar and drums in the second.
+    notes = [(0, C, 16, PIANO), (0, G, 8, STRINGS), (8, C, 4, GUITAR), (12, D, 4, GUITAR)]
+    roll = band([*notes, *((step, 38, 1, DRUMS) for step in (8, 10, 12))], 16)
+    result = measure.band.measures(roll, 2)
+    assert result["empty_bar_rate"] == 0 and result["notes_per_step"] == (16 + 8 + 4) / 16
+    assert result["pitch_range"] == 7 and result["commonest_pitch_share"] == 0.5  # C, G, C of the guitar, D
+    rates = [result[f"empty_bar_rate {name}"] for name in measure.band.CHANNELS]
+    assert rates == [0, 0.5, 1, 0.5, 0.5]
+    classes = [result[f"pitch_classes_per_bar {name}"] for name in ("piano", "guitar", "strings")]
+    assert classes == [1, 2, 1] and math.isnan(result["pitch_classes_per_bar bass"])
+    assert result["drum_pattern_rate"] == 1
+    fifth, tone = (measure.band.harmonic_distance(chords([C], [pitch]), 2) for pitch in (G, D))
+    assert result["harmonic_distance"] == pytest.approx((fifth + fifth + 0 + tone) / 4)
+
+
+def test_band_measures_of_one_instrument_are_its_own():
+    roll = random_band(0)
+    for channel in (PIANO, STRINGS):
+        alone = np.zeros_like(roll)
+        alone[..., channel] = roll[..., channel]
+        result = measure.band.measures(alone, 4, 3)
+        own = measure.piece.measures(roll[..., channel], 4, 3)
+        assert {name: result[name] for name in own} == own
+
+
+def test_onsets_tell_repeated_notes_apart():
+    roll = band([(0, C, 8, PIANO), (0, 38, 8, DRUMS)], 8)
+    onsets = roll.copy()
+    onsets[1::2] = False
+    plain, told = measure.band.measures(roll, 4), measure.band.measures(roll, 4, onsets=onsets)
+    assert (plain["longest_run"], told["longest_run"]) == (1, 4)
+    assert told["drum_pattern_rate"] == plain["drum_pattern_rate"] == 4 / 8  # every step of a drum is a stroke
+    with pytest.raises(ValueError, match="where roll is silent"):
+        measure.band.measures(roll[:4], 4, onsets=~roll[:4])
+
+
+def test_silent_and_empty_bands():
+    silent = measure.band.measures(np.zeros((16, 128, 5), bool), 2)
+    assert {name for name, value in silent.items() if not math.isnan(value)} == {
+        "notes_per_step",
+        "empty_bar_rate",
+        *(f"empty_bar_rate {name}" for name in measure.band.CHANNELS),
+    }
+    empty = measure.band.measures(np.zeros((0, 128, 5), bool), 2)
+    assert list(empty) == list(silent) and all(map(math.isnan, empty.values()))
+
+
+def test_band_measures_compare():
+    sets = [[measure.band.measures(random_band(seed), 2) for seed in seeds] for seeds in ([0, 1], [2, 3, 4])]
+    rows = measure.sets.compare(*sets)
+    assert [row["measure"] for row in rows] == list(sets[0][0])
+    assert all(type(value) is float for value in sets[0][0].values())
+
+
+@pytest.mark.parametrize(
+    "roll",
+    [np.zeros((8, 128, 5)), np.zeros((8, 128), bool), np.zeros((8, 5, 128), bool), np.zeros((1, 8, 128, 5), bool)],
+)
+def test_rolls_of_another_shape_or_type_are_refused(roll):
+    for function in (
+        lambda: measure.band.measures(roll, 2),
+        lambda: measure.band.harmonic_distance(roll, 2),
+        lambda: measure.band.shuffled([roll] * 5, 2, np.random.default_rng(0)),
+        lambda: measure.band.variety([roll, roll], 2),
+        lambda: measure.band.style_distance(roll, chords([C]), 2),
+        lambda: measure.band.style_distance(chords([C]), roll, 2),
+        lambda: cohesion([roll] * 5, [roll] * 5),
+    ):
+        with pytest.raises(ValueError, match=r"a band roll must be bool \(time, 128, 5\)"):
+            function()
+    with pytest.raises(ValueError, match="a piano roll must be bool"):
+        measure.band.drum_pattern_rate(np.zeros((8, 128, 5), bool), 2)
+
+
+# --- variety ----------------------------------------------------------------------------------------------
+
+
+def test_band_variety():
+    piano, guitar = chords([C]), chords([], [C])
+    assert measure.band.variety([piano, piano, chords([C + 12])], 2) == 0
+    assert measure.band.variety([piano, guitar], 2) == 1  # who plays matters
+    assert measure.band.variety([piano, chords([C], [C])], 2) == 0.5
+    assert measure.band.variety([piano, np.tile(piano, (5, 1, 1))], 2) == pytest.approx(0)
+    assert math.isnan(measure.band.variety([piano], 2))
+
+
+def test_drums_an_octave_apart_are_different_drums():
+    kick, tom = chords([], [], [], [], [36]), chords([], [], [], [], [48])
+    assert measure.band.variety([kick, tom], 2) == 1
+    assert measure.band.variety([kick, kick], 2) == 0
+
+
+@given(st.integers(0, 99), st.sampled_from([PIANO, GUITAR, BASS, STRINGS]))
+def test_band_variety_of_one_pitched_instrument_is_its_variety(seed, channel):
+    bands = [random_band(seed + i, length=20 + 7 * i, density=0.002) for i in range(3)]
+    for roll in bands:
+        roll[..., np.arange(5) != channel] = False
+    own = measure.sets.variety([roll[..., channel] for roll in bands], 2)
+    assert measure.band.variety(bands, 2) == pytest.approx(own)
+
+
+# --- distance to a style ----------------------------------------------------------------------------------
+
+
+def test_style_distance_by_pitch_classes_alone():
+    # All notes begin on the first step, so only what sounds, and how long, differs.
+    held = chords([C])
+    assert measure.band.style_distance(held, chords([C + 12]), 2) == 0
+    assert measure.band.style_distance(held, band([(0, C, 6, PIANO), (0, G, 2, PIANO)], 8), 2) == 1 / 4 / 2
+    assert measure.band.style_distance(held, chords([C, G]), 2) == 1 / 2 / 2
+    assert measure.band.style_distance(held, chords([G]), 2) == 1 / 2
+    # Shares C 1/2, G 1/2 against C 1/2, E 1/4, G 1/4; who plays what is not asked, as long as all begin alike.
+    mixed = chords([C], [C], [E], [G])
+    assert measure.band.style_distance(chords([C], [G], [C], [G]), mixed, 2) == 1 / 4 / 2
+    assert measure.band.style_distance(chords([G], [C], [C], [E]), mixed, 2) == 0
+
+
+def test_style_distance_by_rhythm_alone():
+    # Only C sounds. Shares of the beginnings: steps 0 and 4 half each, against 0, 2, 4 and 6 a quarter each.
+    halves = band([(0, C, 4, PIANO), (4, C - 12, 4, PIANO)], 8)
+    quarters = band([(step, C, 1, PIANO) for step in (0, 2, 4, 6)], 8)
+    assert measure.band.style_distance(halves, quarters, 2) == 1 / 2 / 2
+    one_by_guitar = band([(0, C, 4, PIANO), (4, C - 12, 4, GUITAR)], 8)
+    assert measure.band.style_distance(halves, one_by_guitar, 2) == 1 / 2 / 2
+    assert measure.band.style_distance(halves, band([(0, C, 3, STRINGS), (4, C, 3, STRINGS)], 8), 2) == 1 / 2
+    shorter = band([(0, C, 1, PIANO), (4, C, 3, PIANO)], 8)  # lengths do not count here
+    assert measure.band.style_distance(halves, shorter, 2) == 0
+
+
+def test_style_distance_looks_at_the_place_in_the_bar():
+    first, later = band([(0, C, 1, PIANO)], 8), band([(8, C, 1, PIANO)], 16)
+    assert measure.band.style_distance(first, later, 2) == 0
+    assert measure.band.style_distance(first, later, 2, beats_per_bar=3) == 1 / 2
+    assert measure.band.style_distance(first, later, 4) == 1 / 2
+
+
+def test_drums_count_in_the_rhythm_only():
+    piano = chords([C])
+    drums = [(0, 38, 4, DRUMS)]  # four strokes: shares of the beginnings are 1/5 for each, and for the piano
+    both = band([(0, C, 8, PIANO), *drums], 8)
+    assert measure.band.style_distance(piano, both, 2) == pytest.approx(4 / 5 / 2)
+    assert measure.band.style_distance(both, band([(0, C, 8, PIANO), (0, 43, 4, DRUMS)], 8), 2) == 0
+    assert measure.band.style_distance(band(drums, 8), both, 2) == pytest.approx((1 + 1 / 5) / 2)
+
+
+def test_style_distance_of_nothing_in_common_and_of_silence():
+    one, other = chords([C]), band([(2, D, 4, GUITAR), (1, 38, 1, DRUMS)], 8)
+    assert measure.band.style_distance(one, other, 2) == 1
+    for length in (0, 8):
+        silent = np.zeros((length, 128, 5), bool)
+        assert measure.band.style_distance(silent, one, 2) == measure.band.style_distance(one, silent, 2) == 1
+
+
+@given(st.integers(0, 99), st.sampled_from([0.001, 0.02]))
+def test_style_distance_is_symmetric_and_blind_to_length(seed, density):
+    one, other = random_band(seed, 32, density), random_band(seed + 100, 24, density)
+    one[-1, :, PITCHED] = False  # so that no note goes on where the piece begins again
+    value = measure.band.style_distance(one, other, 2)
+    assert type(value) is float and 0 < value <= 1
+    assert measure.band.style_distance(other, one, 2) == pytest.approx(value)
+    twice = np.tile(one, (2, 1, 1))
+    assert measure.band.style_distance(twice, other, 2) == pytest.approx(value)
+    assert measure.band.style_distance(one, one, 2) == 0
+    assert measure.band.style_distance(one, twice, 2) == pytest.approx(0)
+
+
+# --- real bands -------------------------------------------------------------------------------------------
+
+
+def read_band(midi, steps_per_beat):
+    """Band roll of a MIDI file: programs merged as in LPD-5, drums apart, effects and percussion left out."""
+    score = symusic.Score.from_midi(midi)
+    step = score.ticks_per_quarter / steps_per_beat
+    roll = np.zeros((round(score.end() / step) + 1, 128, 5), bool)
+    for track in score.tracks:
+        family = track.program // 8
+        channel = DRUMS if track.is_drum else {0: PIANO, 3: GUITAR, 4: BASS}.get(family, STRINGS)
+        if track.is_drum or family < 12 or family == 13:
+            for note in track.notes:
+                start, end = round(note.start / step), round(note.end / step)
+                roll[start : max(start + 1, end), note.pitch, channel] = True
+    return roll
+
+
+@pytest.fixture(scope="module")
+def real_bands(shared_data):
+    """The songs with all five instruments, 2 steps a beat; of each, up to 16 bars from the middle."""
+    with zipfile.ZipFile(shared_data / "band_midi_children_songs.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".mid"))
+        songs = [read_band(archive.read(name), 2) for name in names]
+    middles = [max(0, (len(song) - 128) // 2) // 8 * 8 for song in songs]
+    whole = [song[start : start + 128] for song, start in zip(songs, middles, strict=True) if song.any((0, 1)).all()]
+    assert len(whole) == 82
+    return whole
+
+
+def test_real_partners_and_shuffled_ones_are_told_apart(real_bands):
+    # 0.95: of 20 draws of a real and a shuffled band, at most one may be the wrong way round; MuseGAN's
+    # distance (1.57 to 1.02 for real pairs of instruments, 1.59 to 1.12 for shuffled ones) hardly differs.
+    rng = np.random.default_rng(0)
+    for half in (real_bands[::2], real_bands[1::2]):  # the variant was chosen on the first
+        for bars in (4, 16):
+            bands = [roll[: 8 * bars] for roll in half]
+            mixed = measure.band.shuffled(bands, 2, rng)
+            real, strange = ([measure.band.harmonic_distance(roll, 2) for roll in rolls] for rolls in (bands, mixed))
+            effect = measure.band.effect_size(strange, real)
+            print(f"{bars} bars: real {np.nanmean(real):.2f}, shuffled {np.nanmean(strange):.2f}, effect {effect:.3f}")
+            assert effect > 0.95
+            assert np.nanmean(strange) > 2 * np.nanmean(real)
+
+
+def test_cohesion_of_real_bands(real_bands):
+    one, other = real_bands[::2], real_bands[1::2]
+    assert cohesion(one, other) == pytest.approx(1, abs=0.2)
+    assert cohesion(measure.band.shuffled(one, 2, np.random.default_rng(1)), other) == pytest.approx(0, abs=0.2)
+    # Even ten pieces a side stand on the right side of the halfway line.
+    assert cohesion(one[:10], other[:10]) > 0.5
+    assert cohesion(measure.band.shuffled(one[:10], 2, np.random.default_rng(2)), other[:10]) < 0.5
+
+
+def test_real_bands_vary_and_have_drums_in_pattern(real_bands):
+    assert 0.4 < measure.band.variety(real_bands, 2) < 0.9
+    for roll in real_bands[:5]:
+        result = measure.band.measures(roll, 2)
+        assert math.isnan(result["drum_pattern_rate"]) or result["drum_pattern_rate"] == 1
+        assert result["in_scale_rate"] > 0.7
