@@ -11,6 +11,7 @@ run: corpus
 
 test: corpus
 	ruff check
+	ruff format --check
 	mypy
 	python -m pytest -n 2 --dist loadfile tests
 	COURSE_SMOKE=1 python -m pytest -n 2 --dist loadfile --nbval-lax notebooks
@@ -32,7 +33,7 @@ report: install
 	python -m course_lib report runs/latest
 
 bench: corpus
-	python tests/bench/run_all.py
+	PYTHONPATH=tests python tests/bench/run_all.py
 
 corpus: install
 	python -m data_scripts.build_embedded

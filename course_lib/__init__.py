@@ -8,8 +8,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else its start-up notes fi
 # TensorFlow warns of each further model that one notebook trains, as if it were a mistake.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
-PROFILES = ("quick", "paper")
-
 
 class UsageError(ValueError):
     """The command line asks for something that is not there."""

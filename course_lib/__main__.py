@@ -1,4 +1,4 @@
-"""``python -m course_lib``: see ``course_lib.lab.cli``."""
+"""`python -m course_lib`: see `lab/cli.py`."""
 
 import sys
 import warnings

@@ -18,12 +18,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of downloaded test music: $COURSE_SHARED_DATA, or shared/data beside the checkout."""
-    folder = Path(os.environ.get("COURSE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no downloaded music in {folder} (set COURSE_SHARED_DATA to its folder)")
-    return folder
+def downloaded() -> Path:
+    """The folder of music that is not part of the project: $COURSE_TEST_DATA."""
+    folder = os.environ.get("COURSE_TEST_DATA")
+    if not folder:
+        pytest.skip("COURSE_TEST_DATA names no folder of downloaded music")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")

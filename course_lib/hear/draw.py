@@ -1,4 +1,4 @@
-"""Pictures: piano rolls, training curves, comparisons. Every function returns a matplotlib figure."""
+"""Pictures: piano rolls, training curves, comparisons. Every function returns a closed matplotlib figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOURS = matplotlib.colormaps["cividis"]  # reads the same with and without col
 
 
 def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None) -> Figure:
-    """Pitch over time in quarter notes, one line a note and one shade a track; at most ``beats`` of them."""
+    """Pitch over time in quarter notes, one line a note and one shade a track; at most `beats` of them."""
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")
     tracks = [track for track in score.tracks if track.notes and not track.is_drum]
     lowest, highest, end = 60, 72, 4.0
@@ -38,12 +38,12 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
     axes.set(xlim=(0, min(end, beats or end)), ylim=(lowest - 2, highest + 2))
     axes.set(xlabel="time (quarter notes)", ylabel="pitch (MIDI number)", title=title)
     axes.grid(alpha=0.3)
-    return closed(figure)
+    return _closed(figure)
 
 
-def band(roll: np.ndarray, title: str = "", steps_per_beat: int = 2) -> Figure:
-    """The five instruments of a bool (time, 128, 5) one below the other, over time in bars of 4/4."""
-    figure, rows = plt.subplots(len(INSTRUMENTS), figsize=(WIDTH, 5.4), sharex=True, layout="constrained", squeeze=True)
+def band(roll: np.ndarray, title: str, steps_per_beat: int) -> Figure:
+    """The five instruments of a band roll, bool `(time, 128, 5)`, one below the other, over time in bars of 4/4."""
+    figure, rows = plt.subplots(len(INSTRUMENTS), figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
     for channel, (axes, name) in enumerate(zip(rows, INSTRUMENTS, strict=True)):
         pitches = np.flatnonzero(roll[..., channel].any(axis=0))
         lowest, highest = (max(0, pitches[0] - 2), min(128, pitches[-1] + 3)) if len(pitches) else (58, 64)
@@ -62,32 +62,35 @@ def band(roll: np.ndarray, title: str = "", steps_per_beat: int = 2) -> Figure:
         axes.tick_params(labelsize=7)
     rows[0].set_title(title)
     rows[-1].set_xlabel("time (bars)")
-    return closed(figure)
+    return _closed(figure)
 
 
-def curves(histories: dict[str, dict[str, Sequence[float]]], figure_name: str, title: str, unit: str = "") -> Figure:
-    """One figure of several trainings over their epochs: solid for training data, dashed for held-out data.
+def curves(histories: dict[str, dict[str, Sequence[float]]], metric: str, title: str, unit: str) -> Figure:
+    """One metric of several trainings over their epochs: solid for training data, dashed for held-out data.
 
-    ``histories`` gives a history of :func:`course_lib.learn.train.fit` under each name; every entry of a history
-    whose name ends in ``figure_name`` (such as ``loss``) is drawn.
+    Args:
+        histories: A history of `learn.train.fit` under each name.
+        metric: The end of the names of the entries to draw, such as `loss`.
+        title: What to see.
+        unit: Of the metric, such as "nats a note".
     """
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 0.6), layout="constrained")
     for index, (name, history) in enumerate(histories.items()):
         colour = COLOURS(index / max(1, len(histories) - 1) * 0.85)
         for entry, values in history.items():
-            if entry.split()[-1] == figure_name:
-                held_out = entry.removesuffix(figure_name).strip()
+            if entry.split()[-1] == metric:
+                held_out = entry.removesuffix(metric).strip()
                 epochs = np.arange(1, len(values) + 1)
                 style = "--" if held_out else "-"
                 axes.plot(epochs, values, style, marker=".", color=colour, label=f"{name}: {held_out or 'training'}")
-    axes.set(xlabel="epoch", ylabel=f"{figure_name} ({unit})" if unit else figure_name, title=title)
+    axes.set(xlabel="epoch", ylabel=f"{metric} ({unit})", title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    return closed(figure)
+    return _closed(figure)
 
 
-def comparison(rows: Sequence[dict], title: str = "Generated music beside real music") -> Figure:
-    """The rows of :func:`course_lib.measure.sets.compare`: the means of both sets with their intervals.
+def comparison(rows: Sequence[dict], title: str) -> Figure:
+    """The rows of `measure.sets.compare`: the means of both sets with their intervals.
 
     Each measure is scaled by the larger of its two means, so that all fit one axis.
     """
@@ -105,10 +108,10 @@ def comparison(rows: Sequence[dict], title: str = "Generated music beside real m
     axes.set_xlim(-0.05, min(1.6, axes.get_xlim()[1]))  # a wide interval may leave the picture
     axes.grid(alpha=0.3, axis="x")
     axes.legend(fontsize=8)
-    return closed(figure)
+    return _closed(figure)
 
 
-def closed(figure: Figure) -> Figure:
+def _closed(figure: Figure) -> Figure:
     """Off pyplot's list, so that a notebook shows a returned figure once and not twice."""
     plt.close(figure)
     return figure

@@ -1,43 +1,40 @@
-"""A synthesizer with the SoundFont that pretty_midi carries, in tune."""
+"""A synthesizer that needs no download: symusic's, with the SoundFont that pretty_midi carries, put in tune.
+
+`with_root_keys` may go once symusic reads the root key of a zone (SoundFont 2.04, generator 58) itself; 0.5 does not.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import symusic
 
-SAMPLE_RATE = 44_100
-
-
-@cache
-def synthesizer():
-    """symusic's synthesizer with the soundfont that pretty_midi carries, or None where it cannot be had."""
-    try:
-        import pretty_midi
-
-        (soundfont,) = Path(pretty_midi.__file__).parent.rglob("TimGM6mb.sf2")
-        with tempfile.TemporaryDirectory() as folder:
-            tuned = Path(folder) / "tuned.sf2"
-            tuned.write_bytes(with_root_keys(soundfont.read_bytes()))
-            return symusic.Synthesizer(str(tuned), SAMPLE_RATE)
-    except Exception as problem:
-        print(f"No soundfont synthesizer here ({problem}): plain sine tones will be heard instead.")
-        return None
-
+SAMPLE_RATE = 44_100  # Hz
 
 ZONES, GENERATORS, SAMPLES = b"ibag", b"igen", b"shdr"  # tables of a SoundFont 2 file, its last part
 ROOT_KEY, SAMPLE = 58, 53  # generators of a zone
 HEADER, HEADER_ROOT_KEY = 46, 40  # bytes of a sample's header, and the place of its root key
 
 
+@cache
+def synthesizer() -> symusic.Synthesizer:
+    """The synthesizer, made once a process."""
+    soundfont = resources.files("pretty_midi").joinpath("TimGM6mb.sf2").read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        tuned = Path(folder) / "tuned.sf2"
+        tuned.write_bytes(with_root_keys(soundfont))
+        return symusic.Synthesizer(str(tuned), SAMPLE_RATE)
+
+
 def with_root_keys(soundfont: bytes) -> bytes:
     """The soundfont with every root key in the header of a sample, the only place where symusic reads it.
 
-    A zone may override the root key of the sample it plays (SoundFont 2.04, generator 58); symusic 0.5 plays
-    such a zone, most of the piano among them, out of tune. Each gets a header of its own for the same sample.
+    A zone may override the root key of the sample it plays; symusic 0.5 plays such a zone, most of the piano among
+    them, out of tune. Each gets a header of its own for the same sample.
     """
     tables = soundfont.index(b"pdta")
 

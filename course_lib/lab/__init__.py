@@ -1,6 +1,6 @@
-"""A run of a notebook, and what becomes of it. Notebook 13 shows its end; ``cli`` is the one command line.
+"""A run of a notebook, and what becomes of it. Notebook 13 shows its end; `cli` is the one command line.
 
-``record`` is what a run leaves, ``claims`` and ``scoreboard`` what follows from it, ``compare`` sets all systems side
-by side, ``report`` is the page. ``plan`` and ``run`` execute notebooks, ``committed`` renews the committed copies,
-``doctor`` looks at the machine.
+`record` is what a run leaves (`schema` says in which form, `provenance` where it came from), `claims` and `scoreboard`
+what follows from it, `compare` sets all systems side by side, `report` and `pictures` make the page. `plan` and `run`
+execute notebooks, `committed` renews the committed copies, `doctor` looks at the machine.
 """

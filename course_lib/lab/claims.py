@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import statistics
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-FEWEST_LISTENERS = 5  # for a verdict: fewer agree by chance too often (course_lib.listening.by_ear.heard)
+import msgspec
+
+from course_lib import files
+from course_lib.lab.schema import Measured
+from course_lib.learn.profiles import PROFILES
+
+FEWEST_LISTENERS = 5  # for a verdict: fewer agree by chance too often (see `listening.by_ear`)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim of a paper, with exactly one rule: ``above``, ``below`` or ``listeners``."""
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One claim of a paper, with exactly one rule: `above`, `below` or `listeners`."""
 
     id: str
     paper: str
@@ -51,9 +55,9 @@ class Verdict(NamedTuple):
 
 @cache
 def claims() -> dict[str, Claim]:
-    """Every claim of ``claims.toml`` by id, in file order."""
-    entries = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))["claim"]
-    return {entry["id"]: Claim(**entry) for entry in entries}
+    """Every claim of `claims.toml` by id, in file order."""
+    entries = tomllib.loads(Path(files.__file__).with_name("claims.toml").read_text(encoding="utf-8"))["claim"]
+    return {claim.id: claim for claim in msgspec.convert(entries, list[Claim])}
 
 
 def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick") -> Verdict:
@@ -70,8 +74,9 @@ def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick"
     if mean is not None and len(finite) > 1:
         from scipy import stats  # slow to import, and a run that only records has no need of it
 
-        margin = stats.t.ppf(0.975, len(finite) - 1) * statistics.stdev(finite) / math.sqrt(len(finite))
-        low, high = mean - float(margin), mean + float(margin)
+        # Not `stats.t.interval` or `ttest_1samp`: of equal values they give NaN, or warn of lost precision.
+        margin = float(stats.t.ppf(0.975, len(finite) - 1)) * statistics.stdev(finite) / math.sqrt(len(finite))
+        low, high = mean - margin, mean + margin
 
     ends = [mean] if low is None else [low, high]
     right = {end > claim.above or end <= claim.below for end in ends if end is not None}  # NaN: no such line
@@ -83,16 +88,17 @@ def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick"
         outcome, reason = "inconclusive", f"{lost} gave no finite value (diverged)"
     if claim.listeners:
         outcome = "needs listeners"
-    elif claim.profile == "paper" and profile != "paper":
-        outcome, reason = "not run", "tested at the paper's scale only; the figure is of the quick profile"
+    elif claim.profile and PROFILES.index(profile) < PROFILES.index(claim.profile):
+        outcome, reason = "not run", f"tested at the paper's scale only; the figure is of the {profile} profile"
     return Verdict(outcome, mean, low, high, reason)
 
 
-def by_listeners(entry: Mapping[str, Any]) -> Verdict:
-    """Judge a claim from what ``Run.heard`` recorded."""
-    (low, high), listeners = entry["heard"], entry["detail"]["listeners"]
+def by_listeners(measured: Measured) -> Verdict:
+    """Judge a claim from what `Run.heard` recorded."""
+    assert measured.heard
+    low, high, listeners = measured.heard.low, measured.heard.high, measured.heard.listeners
     outcome = "reproduced" if low > 0 else "not reproduced" if high <= 0 else "inconclusive"
     reason = f"{listeners} listeners" + ": the interval spans 0" * (outcome == "inconclusive")
     if listeners < FEWEST_LISTENERS:
         outcome, reason = "needs listeners", f"{listeners} have rated, and a verdict needs {FEWEST_LISTENERS}"
-    return Verdict(outcome, entry["value"], low, high, reason)
+    return Verdict(outcome, measured.value, low, high, reason)

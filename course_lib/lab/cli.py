@@ -1,6 +1,7 @@
 """The command line: run the notebooks headless, make the report, check the machine.
 
-``python -m course_lib run | report | listen | notebooks | doctor``. papermill executes the notebooks.
+`python -m course_lib run | report | listen | notebooks | doctor`. argparse, as neither click nor typer has options
+that take any number of values (`--seed 0 1 2`, `-s NAME VALUE …`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from course_lib.lab import committed, doctor, plan, record, report, run
 from course_lib.listening import build, page, sessions
 
 
-def merge(args: argparse.Namespace) -> int:
+def merge_runs(args: argparse.Namespace) -> int:
     """Merge run folders into one page and one table, or into the scoreboard of the README."""
-    roots = [Path(folder).resolve() for folder in args.runs]
-    _check_folders(roots)
+    roots = _run_folders(args.runs)
     if args.readme:
         print(f"Scoreboard  {report.update_readme(Path(args.readme).resolve(), roots, args.mix_data)}")
         return 0
@@ -32,14 +32,8 @@ def merge(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_folders(roots: Sequence[Path]) -> None:
-    for root in roots:
-        if not root.is_dir():
-            raise UsageError(f"Run folder '{root}' does not exist: give a folder that run has written.")
-
-
-def offer(args: argparse.Namespace) -> int:
-    """Build a listening test, or go on with one that is there, and offer it to a class as a web page."""
+def listening_test(args: argparse.Namespace) -> int:
+    """Build a listening test, or go on with one that is there, and serve it to a class as a web page."""
     target = Path(args.out or files.runs_folder() / "listening" / (args.form or "rating")).resolve()
     if (target / "test.json").exists():
         test, given = sessions.load(target), len(sessions.answers(target))
@@ -48,8 +42,7 @@ def offer(args: argparse.Namespace) -> int:
         about = f"form {test['form']}, {len(test['clips'])} clips of {test['seconds']:g} s, {given} answers so far"
         print(f"Going on with the test in {target} ({about}). For a new test choose another --out.")
     else:
-        roots = [Path(folder).resolve() for folder in args.runs] or [files.latest_run(files.runs_folder())]
-        _check_folders(roots)
+        roots = _run_folders(args.runs or [files.latest_run(files.runs_folder())])
         found = record.latest([result for root in roots for result in record.load(root)])
         plan.check_writable(target, "--out")
         form = args.form or "rating"
@@ -59,34 +52,60 @@ def offer(args: argparse.Namespace) -> int:
     return page.serve(target, args.port, args.ip)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """``python -m course_lib``; returns 0, 1 (something failed), 2 (asked wrongly) or 130 (Ctrl-C)."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+def _run_folders(names: Sequence[str | Path]) -> list[Path]:
+    roots = [Path(name).resolve() for name in names]
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"Run folder '{root}' does not exist: give a folder that run has written.")
+    return roots
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="run|report|listen|notebooks|doctor")
-    order = "%(prog)s [NOTEBOOK ...] [option ...]"  # else -p and --seed take the notebooks for values
-    command = commands.add_parser("run", usage=order, help="execute notebooks and write the report")
+
+    command = commands.add_parser(
+        "run",
+        usage="%(prog)s [NOTEBOOK ...] [option ...]",  # else -p and --seed take the notebooks for values
+        help="execute notebooks and write the report",
+        epilog="example: python -m course_lib run 02 05 --seed 0 1 2 -s epochs 20 40 --out runs/grid",
+    )
     command.set_defaults(action=run.run, argv=argv)
     command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
-    command.add_argument("--profile", default="quick", help="quick (default) or paper")
+    command.add_argument("--profile", default="quick", help="quick (default), night or paper")
     command.add_argument("--seed", nargs="+", type=int, default=[0], help="one run for each (default: 0)")
     command.add_argument("--data", default="embedded", help="embedded (default), or a folder of MIDI files")
     command.add_argument(
         "-p", "--parameter", nargs="+", action="append", default=[], metavar=("NAME", "VALUE"),
         help="a parameter of the notebooks; several values make a grid",
     )  # fmt: skip
-    command.add_argument("--out", help="output folder; the same again resumes (default: runs/<time>)")
-    command = commands.add_parser("report", help="merge run folders into one page")
-    command.set_defaults(action=merge)
-    command.add_argument("runs", nargs="+", metavar="RUNS", help="folders that run has written")
-    command.add_argument("--out", help="the page (default: index.html in the folder that holds all RUNS)")
-    command.add_argument("--mix-data", action="store_true", help="average over runs that saw different data, too")
+    command.add_argument(
+        "-s", "--setting", nargs="+", action="append", default=[], metavar=("NAME", "VALUE"),
+        help="a value in the settings table of a notebook: 20, or 16,32 for a list; several values make a grid",
+    )  # fmt: skip
+    command.add_argument("--yes", action="store_true", help=f"also start more than {plan.MOST_RUNS:,} runs")
+    command.add_argument("--out", help="folder to write to, or to go on in (default: a new one under runs)")
+
+    command = commands.add_parser(
+        "report",
+        help="merge run folders into one page",
+        epilog="example: python -m course_lib report runs/monday runs/tuesday --out both.html",
+    )
+    command.set_defaults(action=merge_runs)
+    command.add_argument("runs", nargs="+", metavar="RUNS", help="folders that run has written, such as runs/latest")
+    command.add_argument("--out", help="page to write, or its folder (default: index.html in the folder of all)")
+    command.add_argument("--mix-data", action="store_true", help="average over runs that saw different data")
     command.add_argument(
         "--readme", nargs="?", const=str(files.ROOT / "README.md"), metavar="FILE",
         help="write no page, but the scoreboard into FILE (default: README.md of the checkout)",
     )  # fmt: skip
-    command = commands.add_parser("listen", help="offer a blind listening test to a class, as a web page")
-    command.set_defaults(action=offer)
+
+    command = commands.add_parser(
+        "listen",
+        help="offer a blind listening test to a class, as a web page",
+        epilog="example: python -m course_lib listen runs/latest --form pairs --systems '2D CNN' 'RNN (Chen et al.)'",
+    )
+    command.set_defaults(action=listening_test)
     command.add_argument("runs", nargs="*", metavar="RUNS", help="folders to take clips from (default: runs/latest)")
     command.add_argument("--form", help=f"{', '.join(sessions.FORMS)} (default: rating)")
     command.add_argument(
@@ -99,12 +118,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--out", help="folder of the test; one that is there goes on (default: runs/listening/<form>)")
     command.add_argument("--port", type=int, default=8866, help="of the web page (default: 8866)")
     command.add_argument("--ip", default="0.0.0.0", help="0.0.0.0 (default): the whole network; 127.0.0.1: here only")
-    command = commands.add_parser("notebooks", help="execute and clean the committed notebooks")
-    command.set_defaults(action=committed.refresh)
-    command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
-    commands.add_parser("doctor", help="check this machine").set_defaults(action=lambda args: doctor.doctor())
-    args = parser.parse_args(argv)
 
+    command = commands.add_parser(
+        "notebooks",
+        help="execute and clean the committed notebooks",
+        epilog="example: python -m course_lib notebooks 02 05",
+    )
+    command.set_defaults(action=committed.update)
+    command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
+
+    command = commands.add_parser("doctor", help="check this machine", epilog="example: python -m course_lib doctor")
+    command.set_defaults(action=lambda args: doctor.doctor())
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m course_lib`; returns 0, 1 (something failed), 2 (asked wrongly) or 130 (Ctrl-C)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = _parser(argv).parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # notebooks print what not every console can show

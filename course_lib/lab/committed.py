@@ -7,21 +7,21 @@ import base64
 import io
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
 
 from course_lib import files
 from course_lib.lab import plan, run
 
 
-def refresh(args: argparse.Namespace) -> int:
+def update(args: argparse.Namespace) -> int:
     """Execute the notebooks with their own parameters and replace them by clean copies, all or none."""
     notebooks = plan.chosen(args.notebooks)
     with tempfile.TemporaryDirectory() as out:
-        jobs = [plan.Job(notebook, {}, Path(out) / notebook.stem, notebook.stem) for notebook in notebooks]
+        jobs = [plan.Job(notebook, Path(out) / notebook.stem, notebook.stem) for notebook in notebooks]
         if failed := run.execute_all(jobs):
             print("No notebook was replaced:", *failed, sep="\n", file=sys.stderr)
             return 1
@@ -34,25 +34,16 @@ def refresh(args: argparse.Namespace) -> int:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An executed notebook as it is committed: no sound, widget state or stderr."""
+    """An executed notebook as it is committed: no sound, widget state or stderr, and lines printed as one output."""
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
         if cell.cell_type == "code":
-            cell.outputs = _joined(_without_sound(output) for output in cell.outputs if output.get("name") != "stderr")
+            cell.outputs = [_without_sound(output) for output in cell.outputs if output.get("name") != "stderr"]
+            # nbclient's own coalesce_streams would move what is printed after a figure before it.
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
     return notebook
-
-
-def _joined(outputs: Iterable[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Lines that were printed one after another as one output: a line an epoch takes a third of the space."""
-    joined: list[nbformat.NotebookNode] = []
-    for output in outputs:
-        if joined and output.output_type == joined[-1].output_type == "stream":
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined
 
 
 def _without_sound(output: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -2,24 +2,26 @@
 
 A notebook judges its system on its own grid and its own test songs. Here every piece of every system is read
 back from its MIDI file, cut to the same length, and set against songs that none of the runs has trained on.
+Notebook 13 shows the result.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import symusic
 
 from course_lib import measure, music
 from course_lib.lab import record
+from course_lib.lab.schema import System
 
 BEATS = 16  # of each piece: four bars, as short as the shortest piece that a system makes
 EXCERPTS = 4  # of a song at most, so that long songs do not outweigh short ones
@@ -30,21 +32,23 @@ Rolls = tuple[np.ndarray, np.ndarray | None]  # of a song, and where its notes b
 Measured = list[dict[str, float]]  # of each excerpt
 
 
-def systems(runs: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-    """Every system that the results of ``record.load`` recorded, as rows under "piano" and "band".
+def systems(records: Sequence[record.Record]) -> dict[str, list]:
+    """Every system that was recorded, as rows under "piano" and "band"; "notes" say what could not be had.
 
-    A row has "system", "notebook", "profile", "runs", the means over runs of "parameters", "training_seconds",
-    "seconds_per_minute" (to generate a minute of music at 120 beats a minute), "copied_share",
-    "longest_copied_run", "overlap" (mean over measures) and "overlaps" (by measure, 0 to 1), and of the first run
-    "piece" (path of a MIDI file) and "folder". A figure that no run has is None, as are the overlaps of a system of
-    which a file is gone. Runs are compared with others of the same data, profile and seed: their reference are the
-    songs on which none of them trained. The row ``REAL`` compares half of those songs with the other half. "notes" are
-    sentences on what could not be had.
+    Runs are compared with others of the same data, profile and seed: their reference are the songs on which none of
+    them trained. The row `REAL` compares half of those songs with the other half.
+
+    Returns:
+        Rows with "system", "notebook", "profile", "runs", the means over runs of "parameters", "training_seconds",
+        "seconds_per_minute" (to generate a minute of music at 120 beats a minute), "copied_share",
+        "longest_copied_run", "overlap" (mean over measures) and "overlaps" (by measure, 0 to 1), and of the first run
+        "piece" (path of a MIDI file) and "folder". What no run has is None, as are the overlaps of a system of which
+        a file is gone.
     """
     found: dict[str, list] = {"piano": [], "band": [], "notes": []}
     for kind in record.KINDS:
         rows: list[dict[str, Any]] = []
-        chosen = [run for run in record.latest(runs) if any(each["kind"] == kind for each in run.get("systems", []))]
+        chosen = [run for run in record.latest(records) if any(system.kind == kind for system in run.systems)]
         for (data, *_), group in groupby(sorted(chosen, key=_setting), key=_setting):
             alike = list(group)
             try:
@@ -53,39 +57,30 @@ def systems(runs: Sequence[Mapping[str, Any]]) -> dict[str, list]:
                 found["notes"].append(f"No overlaps for the {kind} systems trained on {data}: {error}")
                 real = []
             rows += _rows(alike, kind, real)
-        found[kind] = [_mean(rows, *key) for key in dict.fromkeys((row["system"], row["profile"]) for row in rows)]
+        found[kind] = _means(rows)
     return found
 
 
-def _setting(run: Mapping[str, Any]) -> tuple[str, str, int]:
+def _setting(run: record.Record) -> tuple[str, str, int]:
     """What runs share that are set against the same held-out music."""
-    return run["parameters"]["data"], run["parameters"]["profile"], run["parameters"]["seed"]
+    return run.data.name, run.profile, run.seed
 
 
-def _held_out(runs: Sequence[Mapping[str, Any]], data: str, kind: str) -> list[Measured]:
+def _held_out(runs: Sequence[record.Record], data: str, kind: str) -> list[Measured]:
     """The measures of each song on which none of the runs trained."""
-    trained = {name for run in runs for name in run.get("training_songs", [])}
-    songs = (_excerpts(*rolls(), kind) for name, rolls in _songs(data, kind) if name not in trained)
-    measured = [[_measures(*excerpt, kind) for excerpt in song] for song in songs if song]
+    trained = {name for run in runs for name in run.training_songs}
+    songs: Iterable[Rolls]
+    if kind == "piano":
+        songs = (_on_grid(piece.score, kind) for piece in music.corpus.load(data) if piece.name not in trained)
+    else:
+        with redirect_stdout(io.StringIO()):  # which songs were left out, the notebooks have told
+            bands = music.band_data.load(data, GRID[kind])
+        songs = ((bands[number], None) for number, name in enumerate(bands.names) if name not in trained)
+    measured = [[_measures(*excerpt, kind) for excerpt in _excerpts(*song, kind)] for song in songs]
+    measured = [song for song in measured if song]
     if len(measured) < 4:
         raise ValueError(f"{len(measured)} songs of {BEATS} beats or more are left on which none of them trained.")
     return measured
-
-
-def _songs(data: str, kind: str) -> Iterator[tuple[str, Callable[[], Rolls]]]:
-    """Names of songs, and what gives their rolls."""
-    if kind == "piano":
-        for piece in music.corpus.load(data):
-            yield piece.name, partial(_on_grid, piece.score, kind)
-        return
-    with redirect_stdout(io.StringIO()):  # which songs were left out, the notebooks have told
-        bands = music.band_data.load(data, GRID[kind])
-    for number, name in enumerate(bands.names):
-        yield name, partial(_song, bands, number)
-
-
-def _song(bands: music.band_data.Bands, number: int) -> Rolls:
-    return bands[number], None
 
 
 def _on_grid(score: symusic.Score, kind: str) -> Rolls:
@@ -116,31 +111,31 @@ def _measures(roll: np.ndarray, onsets: np.ndarray | None, kind: str) -> dict[st
     return measure.piece.measures(roll, GRID[kind], onsets=onsets)
 
 
-def _rows(runs: Sequence[Mapping[str, Any]], kind: str, real: Sequence[Measured]) -> Iterator[dict[str, Any]]:
-    """A row for each system of each run; ``real`` may be empty."""
-    reference = [piece for song in real for piece in song]
+def _rows(runs: Sequence[record.Record], kind: str, real: Sequence[Measured]) -> Iterator[dict[str, Any]]:
+    """A row for each system of each run; `real` may be empty."""
+    of_kind = [(run, system) for run in runs for system in run.systems if system.kind == kind]
     if real:
         halves = [[piece for song in real[half::2] for piece in song] for half in (0, 1)]
-        heard = (
-            Path(run["folder"]) / file
-            for run in runs
-            for system in run.get("systems", [])
-            if system["real"] and system["kind"] == kind
-            for file in system["pieces"]
-        )
-        shown = {"profile": runs[0]["parameters"]["profile"], "piece": next(filter(Path.is_file, heard), None)}
-        yield _row(shown, {"name": REAL}, *halves)
-    for run in runs:
-        shown = {"notebook": run["notebook"], "profile": run["parameters"]["profile"], "folder": run["folder"]}
-        for system in run.get("systems", []):
-            if system["kind"] == kind and not system["real"]:
-                paths = [Path(run["folder"]) / file for file in system["pieces"]]
-                shown["piece"] = next((path for path in paths if path.is_file()), None)
-                pieces = []
-                if all(path.is_file() for path in paths):  # committed results keep one of many, which tells little
-                    pieces = [_on_grid(score, kind) for score in _scores(paths)]
-                    pieces += [_on_grid(symusic.Score(480), kind)] * system.get("silent", 0)
-                yield _row(shown, system, [_measures(*_beginning(*piece, kind), kind) for piece in pieces], reference)
+        files = [Path(run.folder) / file for run, system in of_kind if system.real for file in system.pieces]
+        shown = {"notebook": "", "folder": "", "profile": runs[0].profile, "piece": _first(files)}
+        yield _row(shown, System(REAL, "piano", True, [], 0), *halves)
+    reference = [piece for song in real for piece in song]
+    for run, system in of_kind:
+        if system.real:
+            continue
+        files = [Path(run.folder) / file for file in system.pieces]
+        pieces = []
+        if all(file.is_file() for file in files):  # committed results keep one of many, which tells little
+            pieces = [_on_grid(score, kind) for score in _scores(files)]
+            pieces += [_on_grid(symusic.Score(480), kind)] * system.silent
+        shown = {"notebook": run.notebook, "folder": run.folder, "profile": run.profile, "piece": _first(files)}
+        changed = ", ".join(f"{name} = {value}" for name, value in run.changed.items())
+        row = _row(shown, system, [_measures(*_beginning(*piece, kind), kind) for piece in pieces], reference)
+        yield row | {"system": f"{system.name} ({changed})"} if changed else row
+
+
+def _first(files: Iterable[Path]) -> Path | None:
+    return next((file for file in files if file.is_file()), None)
 
 
 def _scores(paths: Iterable[Path]) -> Iterator[symusic.Score]:
@@ -152,16 +147,14 @@ def _scores(paths: Iterable[Path]) -> Iterator[symusic.Score]:
             warnings.warn(f"{path} is left out of the comparison: {error}.", stacklevel=2)
 
 
-def _row(shown: dict[str, Any], system: Mapping[str, Any], pieces: Measured, reference: Measured) -> dict[str, Any]:
+def _row(shown: dict[str, Any], system: System, pieces: Measured, reference: Measured) -> dict[str, Any]:
     compared = measure.sets.compare(pieces, reference) if pieces and reference else []
-    seconds, beats = system.get("generation_seconds"), system.get("beats")
-    novelty = system.get("novelty") or {}
-    return {
-        **{"notebook": "", "folder": "", "piece": None, **shown},
-        "system": system["name"],
-        "parameters": system.get("parameters"),
-        "training_seconds": system.get("training_seconds"),
-        "seconds_per_minute": 120 * seconds / beats if seconds is not None and beats else None,
+    seconds, novelty = system.generation_seconds, system.novelty or {}
+    return shown | {
+        "system": system.name,
+        "parameters": system.parameters,
+        "training_seconds": system.training_seconds,
+        "seconds_per_minute": 120 * seconds / system.beats if seconds is not None and system.beats else None,
         "copied_share": novelty.get("copied_share"),
         "longest_copied_run": novelty.get("longest_copied_run"),
         "overlap": measure.sets.mean_overlap(compared) if compared else None,
@@ -169,15 +162,19 @@ def _row(shown: dict[str, Any], system: Mapping[str, Any], pieces: Measured, ref
     }
 
 
-def _mean(rows: Iterable[dict[str, Any]], system: str, profile: str) -> dict[str, Any]:
-    """One row of those of a system in a profile: the mean of each figure over the runs that have it."""
-    rows = [row for row in rows if (row["system"], row["profile"]) == (system, profile)]
-    means = {name: _mean_of(row[name] for row in rows) for name in FIGURES}
-    measures = dict.fromkeys(name for row in rows for name in row["overlaps"])
-    overlaps = {name: _mean_of(row["overlaps"].get(name) for row in rows) for name in measures}
-    return rows[0] | means | {"overlaps": overlaps, "runs": len(rows)}
+def _means(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each system and profile: the mean of each figure over the runs that have it."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["system"], row["profile"]), []).append(row)
+    return [
+        group[0]
+        | _mean({name: row[name] for name in FIGURES} for row in group)
+        | {"overlaps": _mean(row["overlaps"] for row in group), "runs": len(group)}
+        for group in groups.values()
+    ]
 
 
-def _mean_of(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None and np.isfinite(value)]
-    return float(np.mean(known)) if known else None
+def _mean(figures: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
+    means = pd.DataFrame(list(figures), dtype=float).mean()
+    return {str(name): None if pd.isna(mean) else float(mean) for name, mean in means.items()}

@@ -1,35 +1,54 @@
-"""Which notebooks run with which parameters, and which of them are done."""
+"""Which notebooks run with which parameters and settings, and which of them are done."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import itertools
-import os
+import math
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import nbformat
 
-from course_lib import PROFILES, UsageError, files
-from course_lib.lab import report
-from course_lib.music import midi
+from course_lib import UsageError
+from course_lib.lab import provenance, record
+from course_lib.lab.schema import Code
+from course_lib.learn import profiles
+from course_lib.music import corpus, midi
 
-READERS = ("12", "13")  # notebooks that read what the others left, so that they are never done for good
+# What nbformat raises for a file that is no notebook.
+UNREADABLE = (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError)
+READS_RUNS = "reads-runs"  # tag of the parameters cell of a notebook that reads what others left: it runs last
+MOST_RUNS = 1000  # without --yes
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What stands in a notebook about how it may be run."""
+
+    path: Path
+    parameters: set[str]
+    settings: dict[str, tuple]  # the values of all profiles
+    reads_runs: bool
 
 
 @dataclass(frozen=True)
 class Job:
-    """One execution of a notebook: file, parameters to inject, folder to fill, and the name to show."""
+    """One execution of a notebook: the folder to fill, what is given to it, and what it must have been made of."""
 
     notebook: Path
-    parameters: dict[str, Any]
     folder: Path
     name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  # those that are changed
+    code: Code = field(default_factory=Code)
+    source: str = ""  # the state of the data
+    reads_runs: bool = False
 
     @property
     def executed(self) -> Path:
@@ -44,42 +63,81 @@ class Job:
 def plan(args: argparse.Namespace, out: Path) -> list[Job]:
     """Every execution asked for: one for each notebook, seed and point of its grid. Writes nothing.
 
-    UsageError: a notebook, profile, seed, data folder or parameter is unknown, or ``out`` cannot be written.
+    Raises:
+        UsageError: an unknown notebook, profile, seed, data folder, parameter or setting, a grid too large, a folder
+            `out` that cannot be written or that holds the results of something else.
     """
-    if args.profile not in PROFILES:
-        raise UsageError(f"Profile '{args.profile}' is unknown: use {' or '.join(PROFILES)}.")
+    if args.profile not in profiles.PROFILES:
+        raise UsageError(f"Profile '{args.profile}' is unknown: use {', '.join(profiles.PROFILES)}.")
     if wrong := [seed for seed in args.seed if not 0 <= seed < 2**32]:
         raise UsageError(f"Seed {wrong[0]} must be a whole number from 0 to {2**32 - 1}.")
-    axes = {"profile": [args.profile], "seed": args.seed, "data": [_data(args.data)]}
-    for name, *values in args.parameter:
-        if name in ("profile", "seed", "data"):
-            raise UsageError(f"Parameter '{name}' has an option of its own: use --{name}.")
-        if not values:
-            raise UsageError(f"Parameter '{name}' has no value: use -p {name} VALUE.")
-        axes[name] = axes.get(name, []) + [_literal(value) for value in values]
+    lessons = sorted(map(read_lesson, chosen(args.notebooks)), key=lambda lesson: lesson.reads_runs)
+    parameters = {"profile": [args.profile], "seed": args.seed, "data": [_data(args.data)]}
+    parameters |= _axes("Parameter", "-p", args.parameter, set().union(*(lesson.parameters for lesson in lessons)))
+    settings = _axes("Setting", "-s", args.setting, set().union(*(lesson.settings for lesson in lessons)))
 
-    known = {notebook: _parameter_names(notebook) for notebook in chosen(args.notebooks)}
-    every = set().union(*known.values())
-    if unknown := [name for name, *_ in args.parameter if name not in every]:
-        there = ", ".join(sorted(every)) or "none"
-        raise UsageError(f"Parameter '{unknown[0]}' is unknown: the chosen notebooks have {there}.")
+    own = {lesson.path: _own_axes(lesson, parameters, settings) for lesson in lessons}
+    count = sum(math.prod(len(values) for axes in both for values in axes.values()) for both in own.values())
+    if count > MOST_RUNS and not args.yes:
+        raise UsageError(f"This asks for {count:,} runs: add --yes to start them all.")
     check_writable(out, "--out")
-
+    package, source = provenance.package_hash(), corpus.state(parameters["data"][0])
     jobs = []
-    for notebook, names in known.items():
-        own = {name: {repr(value): value for value in axes[name]}.values() for name in axes if name in names}
-        points = [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())]
-        for point in points:
-            shown = {name: value for name, value in point.items() if name not in ("profile", "data")}
+    for lesson in lessons:
+        code = Code(provenance.notebook_hash(lesson.path), package)
+        points = list(itertools.product(*map(_points, own[lesson.path])))
+        for given, changed in points:
+            shown = {name: value for name, value in (given | changed).items() if name not in ("profile", "data")}
             label = ",".join(f"{name}={quote(str(value), safe='')}" for name, value in shown.items())
-            label = label if len(points) > 1 else ""
-            jobs.append(Job(notebook, point, out / notebook.stem / label, f"{notebook.stem} {label}".strip()))
+            label = label if len(points) > 1 or changed else ""
+            folder, name = out / lesson.path.stem / label, f"{lesson.path.stem} {label}".strip()
+            jobs.append(Job(lesson.path, folder, name, given, changed, code, source, lesson.reads_runs))
     _refuse_other_results(jobs)
     return jobs
 
 
+def _axes(what: str, option: str, given: Sequence[Sequence[str]], known: set[str]) -> dict[str, list[Any]]:
+    """The values of each name after `-p` or `-s`; a name may be given several times."""
+    axes: dict[str, list[Any]] = {}
+    for name, *values in given:
+        if option == "-p" and name in ("profile", "seed", "data"):
+            raise UsageError(f"Parameter '{name}' has an option of its own: use --{name}.")
+        if not values:
+            raise UsageError(f"{what} '{name}' has no value: use {option} {name} VALUE.")
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"{what} '{name}' is unknown: the chosen notebooks have {there}.")
+        axes.setdefault(name, []).extend(map(literal, values))
+    return axes
+
+
+def _own_axes(
+    lesson: Lesson, parameters: Mapping[str, list[Any]], settings: Mapping[str, list[Any]]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """The values, each once, of those parameters and settings that a lesson has."""
+    try:
+        changed = {
+            name: [profiles.as_kind(name, value, lesson.settings[name]) for value in values]
+            for name, values in settings.items()
+            if name in lesson.settings
+        }
+    except ValueError as error:
+        raise UsageError(f"Settings of {lesson.path.stem}: {error}") from error
+    given = {name: values for name, values in parameters.items() if name in lesson.parameters}
+    given, changed = (
+        {name: list({repr(value): value for value in values}.values()) for name, values in axes.items()}
+        for axes in (given, changed)
+    )
+    return given, changed
+
+
+def _points(axes: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every combination of one value each."""
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
 def _data(data: str) -> str:
-    """The ``data`` parameter, a folder as an absolute path: the notebooks run in a folder of their own."""
+    """The `data` parameter, a folder as an absolute path: the notebooks run in a folder of their own."""
     if data == "embedded":
         return data
     folder = Path(data).expanduser().resolve()
@@ -91,23 +149,20 @@ def _data(data: str) -> str:
     return str(folder)
 
 
-def _literal(text: str) -> bool | int | float | str:
-    """The value that a word of the command line stands for."""
+def literal(text: str) -> Any:
+    """The value that a word of the command line stands for; `16,32` is a list of numbers."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        return text
+    return list(value) if isinstance(value, tuple) else value
 
 
 def chosen(names: Sequence[str]) -> list[Path]:
     """The notebooks of the given numbers or names, all of them without any, in the order of their names."""
-    folder = Path(os.environ.get("COURSE_NOTEBOOKS") or files.ROOT / "notebooks").resolve()
-    if not folder.is_dir():
-        folder = Path("notebooks").resolve()
+    folder = provenance.notebooks_folder()
     every = sorted(folder.glob("*.ipynb"))
     if not every:
         raise UsageError(f"There are no notebooks in {folder}: set COURSE_NOTEBOOKS to their folder.")
@@ -122,16 +177,29 @@ def chosen(names: Sequence[str]) -> list[Path]:
     return [path for path in every if path in chosen or not names]
 
 
-def _parameter_names(notebook: Path) -> set[str]:
-    """The names assigned in the parameters cell: papermill itself only warns of a name that is not there."""
+def read_lesson(notebook: Path) -> Lesson:
+    """Read the parameters cell of a notebook and its settings table, the call `….settings(name=(…, …), …)`.
+
+    By `ast`: `papermill.inspect_notebook` misses `a, b = 1, 2` and `x = 1; y = 2`, and takes lines within a text for
+    parameters; and papermill only warns of a parameter that is not there.
+    """
     try:
-        cells = nbformat.read(notebook, as_version=4).cells
-        code = "\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
-        nodes = list(ast.walk(ast.parse(code)))
-    except (*report.UNREADABLE, SyntaxError) as error:
+        cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+        tags = {tag: cell for cell in cells for tag in cell.metadata.get("tags", [])}
+        parameters = ast.parse(tags["parameters"].source) if "parameters" in tags else ast.Module([], [])
+        calls = [
+            node
+            for cell in cells
+            if ".settings(" in cell.source
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "settings"
+        ]
+        table = {word.arg: ast.literal_eval(word.value) for call in calls for word in call.keywords if word.arg}
+    except (*UNREADABLE, SyntaxError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"Notebook {notebook} cannot be read ({reason}): restore the file.") from error
-    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names = {node.id for node in ast.walk(parameters) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return Lesson(notebook, names, table, READS_RUNS in tags)
 
 
 def check_writable(folder: Path, what: str) -> None:
@@ -145,25 +213,35 @@ def check_writable(folder: Path, what: str) -> None:
         raise UsageError(f"{what} {folder} cannot be written ({reason}): choose another folder.") from error
 
 
+def read_notebook(path: Path) -> nbformat.NotebookNode | None:
+    """A notebook; None where there is none or it is damaged."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except UNREADABLE:
+        return None
+
+
 def _refuse_other_results(jobs: Sequence[Job]) -> None:
     """UsageError where a folder to be filled holds the finished run of other parameters: it is the user's."""
-    smoke = os.environ.get("COURSE_SMOKE") == "1"
+    smoke = profiles.smoke()
     for job in jobs:
-        earlier, result = report.read_notebook(job.executed), report.read_result(job.folder)
+        earlier, result = read_notebook(job.executed), record.find(job.folder)
         parameters = earlier.metadata.get("papermill", {}).get("parameters") if earlier else None
-        if result and (parameters != job.parameters or result.get("smoke", smoke) != smoke):
+        if result and (parameters != job.parameters or result.smoke != smoke):
             raise UsageError(f"{job.folder} holds a run with other parameters: choose another --out.")
 
 
-def is_done(job: Job) -> bool:
-    """Whether the folder holds a complete result of the same code."""
-    earlier = report.read_notebook(job.executed)
-    if earlier is None or job.notebook.stem.split("_")[0] in READERS:
-        return False
-    same_code = _code(earlier) == _code(nbformat.read(job.notebook, as_version=4))
-    return same_code and report.read_result(job.folder).get("status") == "complete"
-
-
-def _code(notebook: nbformat.NotebookNode) -> list[str]:
-    cells = (cell for cell in notebook.cells if cell.cell_type == "code")
-    return [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+def why_again(job: Job) -> str | None:
+    """Why a job is not done: a clause, "" where it was never run to its end; None where it is done."""
+    result = record.find(job.folder)
+    if result is None or not job.executed.exists():
+        return ""
+    if job.reads_runs:
+        return "reads the other runs"
+    if result.code != job.code:
+        return "made by other code"
+    if result.changed != record.plain(job.settings, "settings"):
+        return "made with other settings"
+    if "data" in job.parameters and result.data.source != job.source:
+        return "made from other data"
+    return None

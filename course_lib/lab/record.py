@@ -1,83 +1,86 @@
-"""What a run leaves behind, with its provenance."""
+"""What a notebook records of its run: `start` begins, `Run.finish` writes `result.json`, `load` reads it."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import platform
 import re
-import subprocess
-import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import symusic
 
-from course_lib import PROFILES, files
+from course_lib import files
 from course_lib.hear import listen
-from course_lib.lab import claims
-from course_lib.music.midi import Piece, fingerprint
+from course_lib.lab import claims, provenance
+from course_lib.lab.schema import Code, Data, Heard, Measured, Music, Record, System, Training, find, latest, load
+from course_lib.learn import profiles
+from course_lib.music import corpus, midi
 
+__all__ = ["KINDS", "Record", "Run", "find", "latest", "load", "start"]
 KINDS = ("piano", "band")  # of systems
 
 
 class Run:
-    """One execution of a notebook; made by ``start``. What is recorded twice under one name is replaced."""
+    """One execution of a notebook; made by `start`. What is recorded twice under one name is replaced."""
 
-    def __init__(self, notebook: str, folder: Path, parameters: dict[str, Any]) -> None:
-        self.folder = folder
-        self.smoke = os.environ.get("COURSE_SMOKE") == "1"
+    def __init__(self, folder: Path, record: Record) -> None:
+        self.folder, self.record = folder, record
         self._clock = time.monotonic()
-        self._music: dict[str, Any] = {}
-        self._claims: dict[str, Any] = {}
-        self._systems: dict[str, Any] = {}
-        self._result: dict[str, Any] = {
-            "notebook": notebook,
-            "status": "complete",
-            "smoke": self.smoke,
-            "parameters": _plain(parameters, "parameters"),
-            "data_fingerprint": None,
-            "started": datetime.now(UTC).isoformat(),
-            "measures": {},
-            "comparison": [],
-        }
 
-    def data(self, pieces: list[Piece] | str) -> None:
-        """Record which data the run saw: pieces, or a fingerprint made elsewhere."""
-        self._result["data_fingerprint"] = pieces if isinstance(pieces, str) else fingerprint(pieces)
+    def settings(self, **table: tuple) -> profiles.Settings:
+        """The settings of this run's profile, with what `COURSE_SETTINGS`, a JSON object, changes of them.
 
-    def note(self, name: str, value: Any) -> None:
-        """Record a number, text, list or dict under ``measures``; ValueError: what JSON cannot hold."""
-        self._result["measures"][name] = _plain(value, name)
+        Args:
+            **table: the values of each setting, (quick, paper) or (quick, night, paper).
 
-    def comparison(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Record the rows of ``sets.compare``: generated music beside real music."""
-        self._result["comparison"] = _plain(rows, "comparison")
-
-    def music(self, name: str, score: symusic.Score, caption: str, real: bool = False) -> Path:
-        """Save ``name.mid`` and, given a sound library, ``name.ogg``; return the path without suffix.
-
-        ``caption``: one sentence that says what is heard; ``real``: music that no model made. ValueError: a
-        name that cannot name files.
+        Raises:
+            ValueError: a change of no setting of the table, or to a value of another kind.
         """
-        if not re.fullmatch(r"[\w-]+", name):
-            raise ValueError(f"Music name {name!r} names its files: use letters, digits, '_' and '-' only.")
-        midi, ogg = listen.save(score, self.folder / name)
-        written = {"midi": Path(midi).name, "ogg": Path(ogg).name if ogg else None}
-        seconds = round(score.to("second").end(), 3)
-        self._music[name] = {"name": name, **written, "caption": caption, "real": real, "seconds": seconds}
-        return self.folder / name
+        changed = json.loads(os.environ.get("COURSE_SETTINGS") or "{}")
+        chosen = profiles.settings(self.record.profile, changed, **table)
+        self.record.settings, self.record.changed = plain(chosen.values, "settings"), plain(chosen.changed, "settings")
+        return chosen
+
+    def data(self, pieces: Sequence[midi.Piece] | str, songs: int | None = None) -> None:
+        """Record which data the run saw: pieces, or a fingerprint made elsewhere and the number of songs."""
+        if isinstance(pieces, str):
+            self.record.data.fingerprint, self.record.data.songs = pieces, songs
+        else:
+            self.record.data.fingerprint, self.record.data.songs = midi.fingerprint(list(pieces)), len(pieces)
 
     def trained_on(self, songs: Sequence[str]) -> None:
         """Record the names of the training songs, so that runs can be compared on music that none has seen."""
-        self._result["training_songs"] = sorted(set(songs))
+        self.record.training_songs = sorted(set(songs))
+
+    def note(self, name: str, value: Any) -> None:
+        """Record a number, text, list or dict under `measures`; ValueError for what JSON cannot hold."""
+        self.record.measures[name] = plain(value, name)
+
+    def comparison(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Record the rows of `measure.sets.compare`: generated music beside real music."""
+        self.record.comparison = plain(rows, "comparison")
+
+    def music(self, name: str, score: symusic.Score, caption: str, real: bool = False) -> Path:
+        """Save a piece as `name.mid` and, given a sound library, `name.ogg`; return the path without suffix.
+
+        Args:
+            name: letters, digits, "_" and "-".
+            score: the piece.
+            caption: one sentence that says what is heard.
+            real: music that no model made.
+        """
+        if not re.fullmatch(r"[\w-]+", name):
+            raise ValueError(f"Music name {name!r} names its files: use letters, digits, '_' and '-' only.")
+        written, ogg = listen.save(score, self.folder / name)
+        seconds = round(score.to("second").end(), 3)
+        files_left = Path(written).name, Path(ogg).name if ogg else None
+        _put(self.record.music, Music(name, *files_left, caption, real, seconds))
+        return self.folder / name
 
     def system(
         self,
@@ -85,18 +88,18 @@ class Run:
         scores: Sequence[symusic.Score],
         kind: str = "piano",
         real: bool = False,
-        parameters: int | None = None,
-        training_seconds: float | None = None,
-        generation_seconds: float | None = None,
         beats: float | None = None,
-        novelty: Mapping[str, float] | None = None,
+        **figures: Any,
     ) -> None:
-        """Save pieces of a system as MIDI in ``pieces/``, for the comparison of systems and the listening test.
+        """Save the pieces of a system as MIDI in `pieces/`; those without a pitched note are counted only.
 
-        ``name``: as people are to read it; ``kind``: "piano" or "band"; ``real``: held-out music; ``parameters``: of
-        all its networks; ``generation_seconds``: for all ``scores`` together; ``beats``: of them all, with silence at
-        their ends, by default up to their last notes; ``novelty``: from ``sets.novelty``. Pieces without a
-        pitched note are counted only. ValueError: another kind, or no pieces.
+        Args:
+            name: as people are to read it.
+            scores: one or more.
+            kind: "piano" or "band".
+            real: held-out music.
+            beats: of all scores, with silence at their ends; by default up to their last notes.
+            **figures: `parameters`, `training_seconds`, `generation_seconds`, `novelty`: see `schema.System`.
         """
         if kind not in KINDS or not scores:
             raise ValueError(f"System {name!r} has {len(scores)} pieces of kind {kind!r}: give some, of {KINDS}.")
@@ -104,23 +107,19 @@ class Run:
         stem = re.sub(r"\W+", "_", name.lower()).strip("_")
         paths = [f"pieces/{stem}_{number:02}.mid" for number in range(1, len(sounding) + 1)]
         (self.folder / "pieces").mkdir(exist_ok=True)
-        for file, score in zip(paths, sounding, strict=True):
-            (self.folder / file).write_bytes(score.dumps_midi())
-        record = {"name": name, "kind": kind, "real": real, "parameters": parameters}
-        record |= {"pieces": paths, "silent": len(scores) - len(sounding)}
-        record["beats"] = beats or sum(score.end() / score.ticks_per_quarter for score in scores)
-        record |= {"training_seconds": training_seconds, "generation_seconds": generation_seconds}
-        self._systems[name] = _plain(record | {"novelty": novelty}, name)
-
-    @property
-    def systems(self) -> list[dict[str, Any]]:
-        """What ``system`` has recorded."""
-        return list(self._systems.values())
+        for path, score in zip(paths, sounding, strict=True):
+            (self.folder / path).write_bytes(score.dumps_midi())
+        beats = beats or sum(score.end() / score.ticks_per_quarter for score in scores)
+        silent, figures = len(scores) - len(sounding), plain(figures, name)
+        _put(self.record.systems, System(name, kind, real, paths, float(beats), silent, **figures))  # type: ignore[arg-type]
 
     def claim(self, id: str, value: float, detail: Any = None) -> None:
         """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.
 
-        NaN or infinity says that the run diverged. ValueError: an unknown id, or a value not one number.
+        NaN or infinity says that the run diverged.
+
+        Raises:
+            ValueError: an unknown id, or a value that is not one number.
         """
         if id not in claims.claims():
             raise ValueError(f"Claim {id!r} is not in claims.toml, which has {', '.join(claims.claims())}.")
@@ -128,26 +127,30 @@ class Run:
             number = float(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"Claim {id!r} needs one number, not {value!r}.") from error
-        entry = {"id": id, "value": _plain(number, id), "detail": _plain(detail, id)}
-        if not self.smoke:
-            self._claims[id] = entry
+        if not self.record.smoke:
+            _put(self.record.claims, Measured(id, plain(number, id), plain(detail, id)), "id")
 
     def heard(self, id: str, value: float, low: float, high: float, listeners: int, profile: str = "quick") -> None:
-        """Record what listeners said of a claim: its ``heard`` figure, the 95 % interval, the profile of the clips."""
-        self.claim(id, value, {"listeners": listeners, "profile": profile})
-        if id in self._claims:
-            self._claims[id]["heard"] = [low, high]
+        """Record what listeners said of a claim: its `heard` figure, the 95 % interval, the profile of the clips."""
+        self.claim(id, value)
+        if not self.record.smoke:
+            _put(self.record.claims, Measured(id, float(value), heard=Heard(low, high, listeners, profile)), "id")
 
     def finish(self) -> Path:
-        """Write ``result.json`` in one step and return its path; ValueError if the disk refuses it."""
-        result = self._result | _provenance()
-        result["seconds"] = round(time.monotonic() - self._clock, 3)
-        recorded = {"music": self._music, "systems": self._systems, "claims": self._claims}
-        result |= {key: list(entries.values()) for key, entries in recorded.items()}
+        """Write `result.json` in one step and return its path; ValueError if the disk refuses it."""
+        self.record.seconds = round(time.monotonic() - self._clock, 3)
+        for name, value in provenance.of_process().items():
+            setattr(self.record, name, value)
+        checkpoints = self.folder / "checkpoints"
+        for path in sorted(checkpoints.rglob("training.json")):
+            name = path.parent.relative_to(checkpoints).as_posix()
+            self.record.trainings[name] = msgspec.json.decode(path.read_bytes(), type=Training)
+        content = plain(self.record, "The result")
+        del content["folder"]
         path = self.folder / "result.json"
         try:
             with files.atomic_write(path) as partial:
-                partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+                partial.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
         except OSError as error:
             problem = f"The result could not be written to {path} ({error.strerror or error})"
             raise ValueError(f"{problem}: free some space or choose another folder.") from error
@@ -155,129 +158,59 @@ class Run:
 
 
 def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters: Any) -> Run:
-    """Begin a run of a notebook such as ``"02_lstm_next_note"``, in ``$COURSE_OUT`` or ``runs/interactive/``
-    (``runs/smoke/`` under ``COURSE_SMOKE=1``).
+    """Begin a run of a notebook in `$COURSE_OUT`, else in `runs/interactive/` (or `runs/smoke/`).
 
-    An earlier ``result.json`` of that folder goes, so that a run that stops half-way does not look finished.
-    ValueError: an unknown profile, a seed that is no seed, or a folder that cannot be written.
+    What an earlier run recorded in that folder goes, so that a run that stops half-way does not look finished.
+
+    Args:
+        notebook: its file name without the suffix, such as "02_lstm_next_note".
+        profile: one of `learn.profiles.PROFILES`.
+        seed: a whole number from 0 to 2³² − 1.
+        data: "embedded" or a folder.
+        **parameters: what else can be chosen in the notebook's parameters cell.
+
+    Raises:
+        ValueError: an unknown profile, a seed that is no seed, or a folder that cannot be written.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"Profile {profile!r} is unknown: use {' or '.join(PROFILES)}.")
+    if profile not in profiles.PROFILES:
+        raise ValueError(f"Profile {profile!r} is unknown: use {', '.join(profiles.PROFILES)}.")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Seed {seed!r} must be a whole number from 0 to {2**32 - 1}.")
-    base = files.ROOT if (files.ROOT / "pyproject.toml").exists() else Path.cwd()
-    kind = "smoke" if os.environ.get("COURSE_SMOKE") == "1" else "interactive"
-    folder = Path(os.environ.get("COURSE_OUT") or base / "runs" / kind / notebook)
+    smoke = profiles.smoke()
+    folder = Path(
+        os.environ.get("COURSE_OUT") or files.runs_folder() / ("smoke" if smoke else "interactive") / notebook
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").unlink(missing_ok=True)
+        for earlier in [folder / "result.json", *folder.glob("checkpoints/**/training.json")]:
+            earlier.unlink(missing_ok=True)
     except OSError as error:
         problem = f"The run folder {folder} cannot be written ({error.strerror or error})"
         raise ValueError(f"{problem}: choose another.") from error
-    return Run(notebook, folder, {"profile": profile, "seed": seed, "data": str(data), **parameters})
+    source = provenance.notebooks_folder() / f"{notebook}.ipynb"
+    record = Record(
+        notebook=notebook,
+        smoke=smoke,
+        parameters=plain({"profile": profile, "seed": seed, "data": str(data), **parameters}, "parameters"),
+        data=Data(str(data), source=corpus.state(data)),
+        code=Code(provenance.notebook_hash(source), provenance.package_hash()),
+        started=datetime.now(UTC).isoformat(),
+        seconds=0,
+        **provenance.of_process(),
+    )
+    return Run(folder, record)
 
 
-def load(folder: str | Path) -> list[dict[str, Any]]:
-    """Every complete ``result.json`` below a folder, smoke runs left out, each with its ``folder`` added.
-
-    A damaged file is skipped with a warning that names it; where nothing has run the list is empty.
-    """
-    results = []
-    found = (Path(where) / "result.json" for where, _, files in os.walk(folder) if "result.json" in files)
-    for path in sorted(found):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            _check(result)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problem = f"{type(error).__name__}: {error}"
-            warnings.warn(f"{path} is damaged and was skipped ({problem}); run it again.", stacklevel=2)
-            continue
-        if not result["smoke"]:
-            results.append(result | {"folder": str(path.parent)})
-    return results
+def _put(entries: list, entry: Any, key: str = "name") -> None:
+    """Append an entry, or put it in the place of one of the same name."""
+    names = [getattr(each, key) for each in entries]
+    place = names.index(getattr(entry, key)) if getattr(entry, key) in names else len(entries)
+    entries[place : place + 1] = [entry]
 
 
-def latest(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of runs alike in notebook, parameters and data the latest, oldest first."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for run in sorted(results, key=lambda run: run["started"]):
-        key = json.dumps([run[name] for name in ("notebook", "parameters", "data_fingerprint")])
-        found.pop(key, None)  # so that the later run also has the later place
-        found[key] = run
-    return list(found.values())
-
-
-def _check(result: dict[str, Any]) -> None:
-    """Raise unless a decoded result has every key of the format, and claims whose values are numbers."""
-    keys = "notebook status smoke parameters backend device versions git_commit data_fingerprint started"
-    for key in f"{keys} seconds peak_memory_mib measures comparison music claims".split():
-        result[key]
-    result["parameters"]["profile"], result["parameters"]["seed"], result["parameters"]["data"]
-    for claim in result["claims"]:
-        claim["id"], claim["value"] is None or math.isfinite(claim["value"])
-        if "heard" in claim:
-            [math.isfinite(end) for end in claim["heard"]], claim["detail"]["listeners"], claim["detail"]["profile"]
-    for system in result.get("systems", []):  # results of before there were any lack them
-        for key in ("name", "kind", "real", "pieces", "beats"):
-            system[key]
-
-
-def _plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str) -> Any:
     """The value as JSON gives it back: NumPy numbers and arrays unpacked, NaN and infinity as None."""
     try:
-        text = json.dumps(value, default=lambda array: array.tolist())
-    except (TypeError, ValueError, AttributeError) as error:
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=lambda array: array.tolist()))
+    except (TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
         raise ValueError(f"{where} cannot be recorded: use numbers, text, lists or dicts of them.") from error
-    return json.loads(text, parse_constant=lambda _: None)
-
-
-def _provenance() -> dict[str, Any]:
-    """What computed the result. The backend is None where the notebook had no need of Keras."""
-    keras = sys.modules.get("keras")
-    backend = keras.config.backend() if keras else None
-    versions = {"python": platform.python_version()}
-    for package in ("keras", "numpy", "music21", "symusic"):
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    if backend in sys.modules:  # its distribution may have another name, such as tensorflow-cpu
-        versions[backend] = sys.modules[backend].__version__
-    try:
-        import resource
-
-        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
-        peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-    except ImportError:  # Windows
-        peak = None
-    device = _device(str(keras.ops.zeros(1).device) if keras else "cpu")
-    return {
-        "backend": backend,
-        "device": device,
-        "versions": versions,
-        "git_commit": _git_commit(),
-        "peak_memory_mib": peak,
-    }
-
-
-def _device(placed: str) -> str:
-    """The maker's name of the device on which Keras placed a tensor."""
-    if "cpu" not in placed.lower():
-        names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or placed
-        return "GPU: " + ", ".join(sorted(set(names.splitlines())))
-    with suppress(OSError):  # Linux alone has this file
-        if match := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
-            return f"CPU: {match[1]}"
-    return f"CPU: {platform.processor() or platform.machine()}"
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout, with ``-dirty`` where tracked files differ from it; None outside of one."""
-    if not (files.ROOT / ".git").exists():  # else git would name the commit of a project around this one
-        return None
-    return _output("git", "-C", str(files.ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-
-
-def _output(*command: str) -> str | None:
-    """What a program prints, or None where it is missing or fails."""
-    with suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -19,7 +20,10 @@ from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 
 from course_lib import files
-from course_lib.lab import plan, report
+from course_lib.lab import plan, record, report
+
+# What libraries say to their own programmers: the reader of a run can do nothing about it.
+QUIET = "ignore::DeprecationWarning,ignore::PendingDeprecationWarning,ignore::FutureWarning"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan.plan(args, out)
     again = shlex.join(["python", "-m", "course_lib", *args.argv, *([] if args.out else ["--out", str(out)])])
     out.mkdir(parents=True, exist_ok=True)
-    if out.parent == runs and any(job.notebook.stem.split("_")[0] not in plan.READERS for job in jobs):
+    if out.parent == runs and not all(job.reads_runs for job in jobs):
         _point_latest(out)
 
     try:
@@ -39,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
         return 130
 
     print(f"\nReport      {report.write([out], out / 'index.html')}")
-    pieces = [piece for job in jobs for piece in report.music(job.folder) if not piece.get("real")]
-    for title, kind in (("First MIDI", "midi"), ("First Ogg", "ogg")):
-        print(f"{title:<11}", next((piece[kind] for piece in pieces if piece[kind]), "none"))
+    results = [result for job in jobs if (result := record.find(job.folder))]
+    pieces = [(Path(result.folder), piece) for result in results for piece in result.music if not piece.real]
+    print("First MIDI ", next((folder / piece.midi for folder, piece in pieces), "none"))
+    print("First Ogg  ", next((folder / piece.ogg for folder, piece in pieces if piece.ogg), "none"))
     if failed:
         failed = [f"{len(failed)} of {len(jobs)} failed:", *failed, f"To try again: {again}"]
         print(*failed, sep="\n", file=sys.stderr)
@@ -53,10 +58,11 @@ def execute_all(jobs: Sequence[plan.Job]) -> list[str]:
     failed = []
     for count, job in enumerate(jobs, 1):
         line = f"[{count}/{len(jobs)}] {job.name} ..."
-        if plan.is_done(job):
+        reason = plan.why_again(job)
+        if reason is None:
             print(line, "was done before", flush=True)
             continue
-        print(line, flush=True)
+        print(line, *[f"{reason}: run again"] * bool(reason), flush=True)
         started = time.monotonic()
         error = execute(job)
         took = report.duration(time.monotonic() - started)
@@ -69,14 +75,18 @@ def execute_all(jobs: Sequence[plan.Job]) -> list[str]:
 def execute(job: plan.Job) -> str | None:
     """Execute one notebook in the python3 kernel; returns the last line of the error it ended in, or None.
 
-    A failed run keeps its executed notebook, gets an ``error.txt`` and has no ``result.json``. What C
-    libraries print goes to ``kernel.log``. OSError: a file could not be written, as on a full disk.
+    A failed run keeps its executed notebook, gets an `error.txt` and has no `result.json`. What C libraries print
+    goes to `kernel.log`.
+
+    Raises:
+        OSError: a file could not be written, as on a full disk.
     """
     result, error_file, log_file = (job.folder / name for name in ("result.json", "error.txt", "kernel.log"))
     job.folder.mkdir(parents=True, exist_ok=True)
     for earlier in (job.executed, result, error_file):
         earlier.unlink(missing_ok=True)
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # an error is told below, once
+    for library in ("papermill", "asyncio"):  # an error is told below, once, and a stop by `run`
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     error = ""
     try:
         with log_file.open("wb") as log:
@@ -87,10 +97,10 @@ def execute(job: plan.Job) -> str | None:
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
-                stdout_file=_Passed(sys.stdout),
-                stderr_file=_Passed(sys.stderr),
+                stdout_file=_Indented(sys.stdout),
+                stderr_file=_Indented(sys.stderr),
                 cwd=job.notebook.parent,
-                kernel_manager_class=_kernel(job.folder, log),
+                kernel_manager_class=_kernel(job, log),
                 extra_arguments=["--log-level=50", "--IPKernelApp.capture_fd_output=False"],
             )
         if executed.metadata.papermill.exception:  # papermill takes sys.exit() for a good end
@@ -114,17 +124,20 @@ def execute(job: plan.Job) -> str | None:
     return error or None
 
 
-def _kernel(folder: Path, log: BinaryIO) -> type[AsyncKernelManager]:
-    """Kernels that know their run folder and keep the start-up notes of C libraries out of sight."""
+def _kernel(job: plan.Job, log: BinaryIO) -> type[AsyncKernelManager]:
+    """Kernels that know their job, and keep the start-up notes of C libraries out of sight."""
+    told = {"COURSE_OUT": str(job.folder), "COURSE_SETTINGS": json.dumps(job.settings)}
+    told |= {"COURSE_NOTEBOOKS": str(job.notebook.parent)}
+    environment = {"PYTHONWARNINGS": QUIET, **os.environ, **told}
 
     class Kernel(AsyncKernelManager):
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            await super().start_kernel(env=os.environ | {"COURSE_OUT": str(folder)}, stderr=log, **options)
+            await super().start_kernel(env=environment, stderr=log, **options)
 
     return Kernel
 
 
-class _Passed:
+class _Indented:
     """Passes on what a notebook prints, indented; progress bars only to a terminal, as they flood a log."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -139,7 +152,7 @@ class _Passed:
 
 
 def _point_latest(out: Path) -> None:
-    """Let ``latest`` lead to the run folder beside it: a link, or where links are refused a text file."""
+    """Let `latest` lead to the run folder beside it: a link, or where links are refused a text file."""
     latest = out.with_name("latest")
     try:
         with files.atomic_write(latest) as partial:

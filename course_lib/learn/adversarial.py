@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,50 +15,44 @@ import keras
 import numpy as np
 from keras import ops
 
-from course_lib import files
 from course_lib.learn import checkpoint, profiles
 
 
-def discriminator_loss(real_logits: Any, fake_logits: Any, real_labels: Any = 1.0, fake_labels: Any = 0.0) -> Any:
-    """Binary cross-entropy in nats, the mean over a real and a generated batch: ln 2 where it cannot tell.
+def discriminator_loss(judge: Callable, real: Any, fake: Any) -> Any:
+    """Cross-entropy in nats of telling a real batch from a generated one: ln 2 where `judge` cannot tell.
 
-    The labels, one for all or ``(batch, 1)``, are what each piece should be held for: 1 real, 0 generated.
+    `judge` is the discriminator, from music to logits.
     """
-    return (_cross_entropy(real_logits, real_labels) + _cross_entropy(fake_logits, fake_labels)) / 2
+    return (cross_entropy(judge(real), 1.0) + cross_entropy(judge(fake), 0.0)) / 2
 
 
-def generator_loss(fake_logits: Any) -> Any:
-    """Cross-entropy in nats of generated music taken for real (the non-saturating loss of the same paper)."""
-    return _cross_entropy(fake_logits, 1.0)
+def generator_loss(judge: Callable, fake: Any, real: Any = None) -> Any:
+    """Cross-entropy in nats of generated music taken for real (the non-saturating loss of the same paper).
+
+    The real batch is there for losses that compare with it.
+    """
+    return cross_entropy(judge(fake), 1.0)
 
 
-def _cross_entropy(logits: Any, labels: Any) -> Any:
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    """The mean over a batch in nats; labels between 0 and 1, one for all or one each."""
     return ops.mean(labels * ops.softplus(-logits) + (1 - labels) * ops.softplus(logits))
 
 
-def distance_of_means(real: Any, fake: Any) -> Any:
-    """Feature matching (Salimans et al. 2016): squared distance between the means of two batches, a scalar.
-
-    Each batch is averaged over its pieces; the squared differences are summed over everything else.
-    """
-    return ops.sum(ops.square(ops.mean(real, axis=0) - ops.mean(fake, axis=0)))
-
-
 class Adversarial:
-    """A generator from noise ``(batch, latent)`` to music, a discriminator from music to one logit a piece.
+    """A generator from noise `(batch, latent)` to music, and a discriminator from music to one logit a piece.
 
-    Each has its own optimizer and its own step. A step moves the weights and the normalisation statistics of
-    its own network alone: the other's batch normalisation works on the batch, as in training, but what it
-    would have remembered is dropped. Only the random states of dropout move on in both. The losses take
-    logits, so the discriminator ends without a sigmoid. Runs on the TensorFlow and JAX backends, and raises
-    NotImplementedError on another; ValueError where a network has nothing to train, or both one optimizer.
+    Each has its own optimizer and its own step. A step moves the weights and the normalisation statistics of its own
+    network alone: the other's batch normalisation works on the batch, as in training, but what it would have
+    remembered is dropped. Only the random states of dropout move on in both. Losses take logits, so the
+    discriminator ends without a sigmoid. Runs on the TensorFlow and JAX backends.
 
-    Three remedies for an unstable contest, off by default. ``label_noise``: `fit` draws the labels of the
-    discriminator's step evenly from 1 - ``label_noise`` to 1 for real pieces, and from 0 to ``label_noise`` for
-    generated ones. ``mean_weight`` and ``feature_weight`` add to the generator's loss the `distance_of_means` of
-    the real and generated pieces, and of their features, so many times; for the latter the discriminator returns
-    ``[logit, features]`` (ValueError where it does not). A fourth, the two time-scale update rule (TTUR), is just
-    a higher learning rate in the discriminator's optimizer.
+    Losses of one's own take what the default ones take, the discriminator's also the labels that a step is given.
+    They may ask `judge` for more than logits: it returns whatever the discriminator does.
+
+    Raises:
+        ValueError: a network has nothing to train, or both were given one optimizer.
+        NotImplementedError: another backend.
     """
 
     def __init__(
@@ -70,29 +63,16 @@ class Adversarial:
         discriminator_optimizer: keras.optimizers.Optimizer,
         generator_loss: Callable = generator_loss,
         discriminator_loss: Callable = discriminator_loss,
-        label_noise: float = 0.0,
-        mean_weight: float = 0.0,
-        feature_weight: float = 0.0,
     ):
         if generator_optimizer is discriminator_optimizer:
             raise ValueError("Both networks were given one optimizer, which keeps a state: give each its own.")
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             if not network.trainable_variables:
-                problem = f"The {name} has no trainable weights"
-                raise ValueError(f"{problem}: leave trainable at True, each step moves its own network only.")
-        if not (0 <= label_noise < 0.5 and mean_weight >= 0 and feature_weight >= 0):
-            raise ValueError(
-                f"label_noise is {label_noise}, mean_weight {mean_weight} and feature_weight {feature_weight}: the "
-                "noise must lie from 0 up to 0.5, the weights be 0 or above."
-            )
-        if feature_weight and len(discriminator.outputs) < 2:
-            raise ValueError(
-                "feature_weight needs a discriminator that returns [logit, features]: this has one output."
-            )
+                advice = "leave trainable at True, each step moves its own network only."
+                raise ValueError(f"The {name} has no trainable weights: {advice}")
         self.generator, self.discriminator = generator, discriminator
-        self.label_noise, self.mean_weight, self.feature_weight = label_noise, mean_weight, feature_weight
         self.optimizers = [generator_optimizer, discriminator_optimizer]
-        self._losses = generator_loss, discriminator_loss
+        self.losses = [generator_loss, discriminator_loss]
         generator_optimizer.build(generator.trainable_variables)
         discriminator_optimizer.build(discriminator.trainable_variables)
         update = _update()
@@ -100,21 +80,11 @@ class Adversarial:
         self._discriminator_step = update(self._discriminator_value, discriminator, generator, discriminator_optimizer)
 
     def generator_step(self, noise: np.ndarray, real: np.ndarray | None = None) -> float:
-        """Move the generator once, on noise ``(batch, latent)``; its loss before the move.
-
-        Feature matching needs a real batch too: ValueError where it is missing.
-        """
-        if not (self.mean_weight or self.feature_weight):
-            return float(self._generator_step(noise))
-        if real is None:
-            raise ValueError("Feature matching compares with real music: give generator_step a real batch too.")
+        """Move the generator once, on noise `(batch, latent)`; its loss before the move."""
         return float(self._generator_step(noise, real))
 
     def discriminator_step(self, real: np.ndarray, noise: np.ndarray, labels: Sequence[np.ndarray] = ()) -> float:
-        """Move the discriminator once, on a real batch and one made from noise; its loss before the move.
-
-        ``labels``, of the real and of the generated pieces, ``(batch, 1)`` each, are 1 and 0 where none are given.
-        """
+        """Move the discriminator once, on a real batch and one made from noise; its loss before the move."""
         return float(self._discriminator_step(real, noise, *labels))
 
     @property
@@ -126,35 +96,33 @@ class Adversarial:
     # The two losses as pure functions of the weights that they move, so that each backend can differentiate
     # them: (loss, (state of the own network, state of the other)) after the step.
 
-    def _generator_value(self, weights, state, other_weights, other_state, noise, real=None):
+    def _generator_value(self, weights, state, other_weights, other_state, noise, real):
         fake, state = self.generator.stateless_call(weights, state, noise, training=True)
-        logits, features, other_state = self._judge(other_weights, other_state, fake)
-        loss = self._losses[0](logits)
-        if self.mean_weight:
-            loss += self.mean_weight * distance_of_means(real, fake)
-        if self.feature_weight:
-            _, real_features, other_state = self._judge(other_weights, other_state, real)
-            loss += self.feature_weight * distance_of_means(real_features, features)
-        return loss, (state, other_state)
+        judge = _Judge(self.discriminator, other_weights, other_state)
+        return self.losses[0](judge, fake, real), (state, judge.state)
 
     def _discriminator_value(self, weights, state, other_weights, other_state, real, noise, *labels):
         fake, other_state = self.generator.stateless_call(other_weights, other_state, noise, training=True)
-        real_logits, _, state = self._judge(weights, state, real)
-        fake_logits, _, state = self._judge(weights, state, fake)
-        return self._losses[1](real_logits, fake_logits, *labels), (state, other_state)
+        judge = _Judge(self.discriminator, weights, state)
+        return self.losses[1](judge, real, fake, *labels), (judge.state, other_state)
 
-    def _judge(self, weights, state, music):
-        """The discriminator's logits, its features (None where it gives none), and its state after the batch."""
-        answer, state = self.discriminator.stateless_call(weights, state, music, training=True)
-        logits, features = answer if isinstance(answer, list | tuple) else (answer, None)
-        return logits, features, state
+
+class _Judge:
+    """The discriminator as a function of music, which keeps the state that its last call left."""
+
+    def __init__(self, network, weights, state):
+        self.network, self.weights, self.state = network, weights, state
+
+    def __call__(self, music):
+        answer, self.state = self.network.stateless_call(self.weights, self.state, music, training=True)
+        return answer
 
 
 class Trained(NamedTuple):
-    """The losses of both networks and the seconds of each step, float64 ``(steps,)``, and music along the way.
+    """The losses of both networks and the seconds of each step, float64 `(steps,)`, and music along the way.
 
-    ``samples`` ``(checkpoints, pieces, …)`` holds what the generator made of the same noise after ``marks``
-    steps, its normalisation working as it does after training.
+    `samples` `(checkpoints, pieces, …)` holds what the generator made of the same noise after `marks` steps, its
+    normalisation working as it does after training.
     """
 
     discriminator_loss: np.ndarray
@@ -174,24 +142,28 @@ def fit(
     seed: int,
     noise: np.ndarray,
     checkpoints: int = 20,
+    labels: Callable[[np.random.Generator, int], Sequence[np.ndarray]] | None = None,
 ) -> Trained:
-    """Train both networks for ``steps`` steps: the discriminator moves, then the generator.
+    """Train both networks on music `(pieces, …)`: in each step the discriminator moves, then the generator.
 
-    Each step draws a batch of ``real`` ``(pieces, …)``, numbers or bool, fresh noise, and noisy labels where
-    the players ask for them, from ``(seed, step)``. After each of ``checkpoints`` equal parts of the training a
-    line is printed, samples are made from ``noise`` ``(pieces, latent)``, and everything is saved in ``folder``.
-    Called again with the same networks, data and settings, training continues after the last checkpoint to the
-    same losses as if it had never stopped; with anything changed (but the code of the losses) it starts anew.
-    Raises FloatingPointError when a loss stops being a number.
+    Each step draws its batch and fresh noise from `(seed, step)`, and labels for a discriminator's loss that takes
+    some with `labels(rng, batch_size)`. After each of `checkpoints` equal parts of the training a line is printed,
+    samples are made from `noise` `(pieces, latent)`, and everything is saved in `folder`. Called again with the same
+    networks, data and settings, training continues after the last checkpoint to the same losses as if it had never
+    stopped; with anything changed (but the code of a loss) it starts anew.
+
+    Raises:
+        FloatingPointError: a loss stopped being a number.
     """
     if profiles.smoke():
         steps = 4
         print(f"COURSE_SMOKE=1: training is cut to {steps} steps, and means nothing.")
     marks = np.unique(-(-steps * np.arange(1, checkpoints + 1) // checkpoints))
-    layers = [*players.generator.layers, *players.discriminator.layers]
-    remedies = players.label_noise, players.mean_weight, players.feature_weight
-    key = checkpoint.fingerprint([*layers, *players.optimizers], real, noise, marks, batch_size, seed, *remedies)
-    losses, samples = _restore(players, folder, key)
+    parts = [*players.generator.layers, *players.discriminator.layers, *players.optimizers, *players.losses, labels]
+    key = checkpoint.fingerprint(parts, real, noise, marks, batch_size, seed)
+    last = checkpoint.Checkpoint(folder / "checkpoint.npz", key, players.variables)
+    saved = last.restore()
+    losses, samples = list(saved.get("losses", ())), list(saved.get("samples", ()))
     if losses:
         print(f"continuing after step {len(losses)} of {steps}, saved in {folder.name}/")
     started = time.perf_counter()
@@ -200,8 +172,7 @@ def fit(
         rng = np.random.default_rng([seed, step])
         batch = real[rng.integers(len(real), size=batch_size)].astype("float32")
         fresh = rng.normal(size=(2, batch_size, *noise.shape[1:])).astype("float32")
-        labels = _noisy_labels(rng, players.label_noise, batch_size) if players.label_noise else []
-        of_discriminator = players.discriminator_step(batch, fresh[0], labels)
+        of_discriminator = players.discriminator_step(batch, fresh[0], labels(rng, batch_size) if labels else ())
         both = of_discriminator, players.generator_step(fresh[1], batch)
         if not all(map(math.isfinite, both)):
             raise FloatingPointError(
@@ -211,41 +182,12 @@ def fit(
         losses.append((*both, time.perf_counter() - began))
         if step + 1 in marks:
             samples.append(players.generator.predict_on_batch(noise))
-            _save(players, folder, key, losses, samples)
+            last.save({"losses": losses, "samples": samples})
             shown = "discriminator {:.3f}  generator {:.3f}".format(*both)
             print(f"step {step + 1}/{steps}  {shown}  {time.perf_counter() - started:.0f} s", flush=True)
     discriminator, generator, seconds = np.array(losses).T
+    checkpoint.summarise(folder, steps, steps, seconds.sum())
     return Trained(discriminator, generator, seconds, marks, np.array(samples))
-
-
-def _noisy_labels(rng: np.random.Generator, most: float, count: int) -> list[np.ndarray]:
-    """Labels of ``count`` real pieces, then of as many generated ones: float32 ``(count, 1)`` each."""
-    noise = rng.uniform(0, most, size=(2, count, 1)).astype("float32")
-    return [1 - noise[0], noise[1]]
-
-
-def _save(players: Adversarial, folder: Path, key: str, losses: list, samples: list) -> None:
-    """One file, put in place when it is whole: a kill leaves the last checkpoint valid."""
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {str(i): ops.convert_to_numpy(variable) for i, variable in enumerate(players.variables)}
-    with files.atomic_write(folder / "adversarial.npz") as partial, partial.open("wb") as file:
-        np.savez(file, key=key, losses=losses, samples=samples, **arrays)
-
-
-def _restore(players: Adversarial, folder: Path, key: str) -> tuple[list, list]:
-    """Losses and samples of a checkpoint that fits, everything else put back; two empty lists without one."""
-    try:
-        with np.load(folder / "adversarial.npz") as saved:
-            if saved["key"] != key:
-                return [], []
-            values = [saved[str(i)] for i in range(len(players.variables))]
-            losses, samples = saved["losses"].tolist(), list(saved["samples"])
-            if saved["losses"].shape[1:] != (3,):  # of a version that did not keep the seconds
-                return [], []
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return [], []
-    _assign(players.variables, values)
-    return losses, samples
 
 
 def _update() -> Callable:
@@ -286,8 +228,8 @@ def _jax_update(loss, network, opponent, optimizer):
     def step(*batch):
         optimizer_state = [variable.value for variable in optimizer.variables]
         value, states, weights, optimizer_state = moved(optimizer_state, *_values(network, opponent), *batch)
-        _assign(network.trainable_variables, weights)
-        _assign(optimizer.variables, optimizer_state)
+        checkpoint.assign(network.trainable_variables, weights)
+        checkpoint.assign(optimizer.variables, optimizer_state)
         _move_on(network, opponent, *states)
         return value
 
@@ -303,14 +245,9 @@ def _values(network, opponent) -> list[list]:
     ]
 
 
-def _assign(variables, values) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
 def _move_on(network, opponent, state, opponent_state) -> None:
     """Keep all of the network's new state; of the opponent's, the random states, which are no weights."""
-    _assign(network.non_trainable_variables, state)
+    checkpoint.assign(network.non_trainable_variables, state)
     weights = {id(variable) for variable in opponent.weights}
     for variable, value in zip(opponent.non_trainable_variables, opponent_state, strict=True):
         if id(variable) not in weights:

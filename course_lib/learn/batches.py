@@ -1,8 +1,9 @@
-"""Batches of windows of bands, cut only as they are needed."""
+"""Training data in batches, shuffled anew in each pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,11 +11,45 @@ import numpy as np
 from course_lib.music import band_data
 
 
-class Batches(keras.utils.PyDataset):
-    """Shuffled batches of windows of bands, cut from memory or from disk only as they are needed.
+class Shuffled(keras.utils.PyDataset):
+    """Examples in batches. Where there are more than `limit`, a pass takes as many at random, others each time."""
 
-    ``split`` turns float32 windows ``(batch, length, 128, 5)`` into inputs and targets. Where there are more
-    than ``limit`` windows, an epoch takes as many of them at random, others in each epoch.
+    def __init__(self, count: int, batch_size: int, limit: int = 10**9):
+        super().__init__()
+        self.count, self.batch_size, self.limit = count, batch_size, min(limit, count)
+        self.order = np.arange(self.limit)
+
+    def shuffle(self, seed: int, number: int) -> None:
+        """Choose and order the examples of pass `number`."""
+        self.order = np.random.default_rng([seed, number]).permutation(self.count)[: self.limit]
+
+    def chosen(self, batch: int) -> np.ndarray:
+        """The places of the examples of a batch."""
+        return self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+
+class Arrays(Shuffled):
+    """Batches of arrays; in their own order until they are shuffled."""
+
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray, batch_size: int):
+        super().__init__(len(inputs), batch_size)
+        self.inputs, self.targets = inputs, targets
+
+    def content(self) -> list:
+        """What decides how training on it goes."""
+        return [self.inputs, self.targets, self.limit]
+
+    def __getitem__(self, batch: int) -> tuple:
+        return self.inputs[self.chosen(batch)], self.targets[self.chosen(batch)]
+
+
+class Batches(Shuffled):
+    """Batches of windows of bands, cut from memory or from disk only as they are needed.
+
+    `split` turns float32 windows `(batch, length, 128, 5)` into inputs and targets.
     """
 
     def __init__(
@@ -27,24 +62,37 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         limit: int = 10**9,
     ):
-        super().__init__()
-        self.bands, self.length, self.split, self.batch_size = bands, length, split, batch_size
+        self.bands, self.length, self.split = bands, length, split
         self.windows = bands.windows(length, hop)
-        self.limit = min(limit, len(self.windows))
+        super().__init__(len(self.windows), batch_size, limit)
         self.shuffle(0, 0)
-
-    def shuffle(self, seed: int, epoch: int) -> None:
-        """Choose and order the windows of an epoch."""
-        self.order = np.random.default_rng([seed, epoch]).permutation(len(self.windows))[: self.limit]
 
     def content(self) -> list:
         """What decides how training on it goes: the places of the windows, and the first batch as it is split."""
         return [self.bands.fingerprint, self.windows, self.limit, *keras.tree.flatten(self[0])]
 
-    def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
-
-    def __getitem__(self, number: int) -> tuple:
+    def __getitem__(self, batch: int) -> tuple:
         """Inputs and targets of one batch."""
-        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        return self.split(self.bands.cut(self.windows[chosen], self.length).astype("float32"))
+        return self.split(self.bands.cut(self.windows[self.chosen(batch)], self.length).astype("float32"))
+
+
+class Epochs(keras.utils.PyDataset):
+    """Epochs of so many batches (`updates`), cut from passes over the data that follow one another.
+
+    Each pass is shuffled by `(seed, number of the pass)`. Without `updates` an epoch is a pass.
+    """
+
+    def __init__(self, data: Any, seed: int, updates: int | None = None):
+        super().__init__()
+        self.data, self.seed, self.updates = data, seed, updates or len(data)
+        self.epoch, self.shuffled = 0, -1  # the running epoch, and the pass that the data is shuffled for
+
+    def __len__(self) -> int:
+        return self.updates
+
+    def __getitem__(self, batch: int) -> tuple:
+        number, place = divmod(self.epoch * self.updates + batch, len(self.data))
+        if number != self.shuffled:
+            self.data.shuffle(self.seed, number)
+            self.shuffled = number
+        return self.data[place]

@@ -1,12 +1,14 @@
-"""Trainings on disk: what decides how one goes on, and its last epoch."""
+"""Trainings on disk: what decides how one goes on, its last state, and how it ended."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +18,80 @@ import numpy as np
 from course_lib import files
 
 
-def fingerprint(parts: Sequence[Any], *arrays: Any) -> str:
+def fingerprint(parts: Sequence[Any], *content: Any) -> str:
     """Sixty-four digits for all that decides how training goes on from a checkpoint, but its length.
 
-    ``parts`` are layers and optimizers. Their names are left out, as Keras counts them up each time a model
-    or an optimizer is built in one process.
+    `parts` are layers, optimizers and losses: Keras objects count by their configuration but their name, which Keras
+    counts up in each process; functions by their name, and a `functools.partial` also by its arguments.
     """
-    described = repr([[type(part).__name__, part.get_config()] for part in parts])
-    digest = hashlib.sha256(re.sub(r"'name': '[^']*'", "", described).encode())
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    described = [
+        [type(part).__name__, part.get_config()] if hasattr(part, "get_config") else getattr(part, "__name__", part)
+        for part in parts
+    ]
+    digest = hashlib.sha256(re.sub(r"'name': '[^']*'| at 0x[0-9a-f]+", "", repr(described)).encode())
+    for each in content:
+        digest.update(np.ascontiguousarray(each).tobytes())
     return digest.hexdigest()
 
 
-def save(model: keras.Model, folder: Path, key: str, history: dict) -> None:
-    """Weights first, then the state file that names them: a kill in between leaves the last epoch valid."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"epoch_{len(history['loss']):04}.npz"
-    write_weights(weights, [*model.weights, *model.optimizer.variables])
-    with files.atomic_write(folder / "state.json") as partial:
-        partial.write_text(json.dumps({"key": key, "weights": weights.name, "history": history}))
-    for older in folder.glob("epoch_*.npz"):
-        if older != weights:
-            older.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that holds `variables`, and a history beside them, for trainings with the fingerprint `key`."""
 
+    path: Path
+    key: str
+    variables: Sequence
 
-def restore(model: keras.Model, folder: Path, key: str) -> dict[str, list[float]]:
-    """The history of a checkpoint that fits, its weights loaded; {} where there is none."""
-    try:
-        state = json.loads((folder / "state.json").read_text())
-        if state["key"] != key:
+    def save(self, history: Mapping[str, Any]) -> None:
+        """Write all as they are now, in one file that is put in place when it is whole: a kill leaves the last one.
+
+        Several times faster than `Model.save_weights`, which counts where an epoch takes a fifth of a second.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {f"history {name}": values for name, values in history.items()}
+        arrays |= {f"variable {i}": keras.ops.convert_to_numpy(value) for i, value in enumerate(self.variables)}
+        with files.atomic_write(self.path) as partial, partial.open("wb") as file:
+            np.savez(file, key=self.key, **arrays)
+
+    def restore(self) -> dict[str, np.ndarray]:
+        """Put the variables back and return the history; {} where there is no file that fits."""
+        try:
+            with np.load(self.path) as saved:
+                if saved["key"] != self.key:
+                    return {}
+                values = [saved[f"variable {i}"] for i in range(len(self.variables))]
+                names = [name for name in saved.files if name.startswith("history ")]
+                history = {name.removeprefix("history "): saved[name] for name in names}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return {}
-        model.optimizer.build(model.trainable_variables)  # so that its state has somewhere to go
-        read_weights(folder / state["weights"], [*model.weights, *model.optimizer.variables])
-        return state["history"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return {}
+        assign(self.variables, values)
+        return history
 
 
-def write_weights(path: Path, variables: Sequence) -> None:
-    """Several times faster than ``Model.save_weights``, which counts where an epoch takes a fifth of a second."""
-    with files.atomic_write(path) as partial, partial.open("wb") as file:
-        np.savez(file, *[keras.ops.convert_to_numpy(variable) for variable in variables])
-
-
-def read_weights(path: Path, variables: Sequence) -> None:
-    with np.load(path) as saved:
-        values = [saved[name] for name in saved.files]
+def assign(variables: Sequence, values: Sequence) -> None:
+    """Give each variable its value."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def best_epoch(figures: Sequence[float]) -> int:
+    """The place of the lowest figure, the first of several."""
+    return list(figures).index(min(figures))
+
+
+def summarise(folder: Path, epochs: int, limit: int, seconds: float, watched: str = "", figures=()) -> None:
+    """Write `training.json`, which says how a training of so many epochs (of two networks: steps) ended.
+
+    `watched` is the name of the figure that decided which weights were kept, `figures` that figure after each epoch.
+    """
+    best = best_epoch(figures) if watched else epochs - 1
+    summary = {
+        "best_epoch": best + 1,
+        "epochs": epochs,
+        "stopped": "patience" if epochs < limit else "limit",
+        "seconds": seconds,
+        "watched": watched,
+        "best": float(figures[best]) if watched and math.isfinite(figures[best]) else None,
+    }
+    with files.atomic_write(folder / "training.json") as partial:
+        partial.write_text(json.dumps(summary, indent=1))

@@ -13,13 +13,13 @@ from course_lib.learn.stepper import Stepper
 def probabilities(
     logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> np.ndarray:
-    """Softmax of ``logits / temperature`` over the last axis, cut to the likeliest classes.
+    """Softmax of `logits / temperature`, cut to the likeliest classes: `(…, classes)` to float64 of that shape.
 
-    ``temperature`` 0 puts everything on the likeliest class (argmax). ``top_k`` keeps the k likeliest classes
-    (Fan et al. 2018). ``top_p`` keeps the smallest set of likeliest classes whose probability reaches p
-    (nucleus sampling, Holtzman et al. 2020); the likeliest always stays. Shape in and out
-    ``(…, classes)``, float64.
-    Raises ValueError for a setting out of range.
+    Temperature 0 puts everything on the likeliest class (argmax). `top_k` keeps so many of the likeliest classes (Fan
+    et al. 2018); `top_p` the smallest set whose probability reaches p (nucleus sampling, Holtzman et al. 2020).
+
+    Raises:
+        ValueError: a setting out of range.
     """
     if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature is {temperature}: it must be 0 (argmax) or a number above.")
@@ -46,7 +46,7 @@ def probabilities(
 
 
 def draw(probability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One class from each distribution: ``(…, classes)`` gives integers ``(…)``."""
+    """One class from each distribution: `(…, classes)` gives integers `(…)`."""
     cumulative = np.cumsum(probability, axis=-1)
     threshold = rng.random(cumulative.shape[:-1] + (1,)) * cumulative[..., -1:]
     return (cumulative <= threshold).sum(axis=-1)
@@ -60,12 +60,14 @@ def generate(
     grammar: np.ndarray | None = None,
     **rule,
 ) -> np.ndarray:
-    """``length`` new notes after each prompt: integers ``(batch, prompt)`` give ``(batch, length)``.
+    """New notes after each prompt: integers `(batch, prompt)` give `(batch, length)`.
 
-    ``grammar`` ``(states, classes)``, as from :func:`course_lib.music.events.grammar`, keeps every row well-formed: the
-    state after each class, -1 where it may not come; prompts begin in state 0. ``rule`` is passed to
-    :func:`probabilities` (temperature, top_k, top_p). Says so where a prompt is longer than the stepper's memory.
-    ValueError: an empty prompt, one that breaks the grammar, or a grammar of another vocabulary.
+    `grammar` `(states, classes)`, as from `course_lib.music.events.grammar`, keeps every row well-formed: the state
+    after each class, -1 where it may not come; prompts begin in state 0. `rule` are settings of `probabilities`. Says
+    so where a prompt is longer than the stepper's memory.
+
+    Raises:
+        ValueError: an empty prompt, one that breaks the grammar, or a grammar of another vocabulary.
     """
     if prompts.ndim != 2 or prompts.shape[1] == 0:
         raise ValueError(f"prompts has shape {prompts.shape}: give (batch, notes) with at least one note each.")
@@ -96,7 +98,7 @@ def generate(
 
 
 def _states_after(grammar: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-    """The state of the grammar after each prompt, integers ``(batch,)``."""
+    """The state after each prompt, integers `(batch,)`: of any grammar, where `events.state_after` is of its own."""
     if prompts.min() < 0 or prompts.max() >= grammar.shape[1]:
         raise ValueError(
             f"A prompt has tokens from {prompts.min()} to {prompts.max()}, and the grammar knows 0 to "
@@ -115,7 +117,7 @@ def _states_after(grammar: np.ndarray, prompts: np.ndarray) -> np.ndarray:
 
 
 def threshold_rule(threshold: float):
-    """The rule of morris-leou: a pitch sounds where its probability is above ``threshold`` (0 to 1)."""
+    """The rule of morris-leou: a pitch sounds where its probability is above `threshold` (0 to 1)."""
     return lambda probability: probability > threshold
 
 
@@ -124,27 +126,11 @@ def chance_rule(rng: np.random.Generator):
     return lambda probability: rng.random(probability.shape) < probability
 
 
-def surest_rule(share: float | np.ndarray):
-    """The rule for blocks of which a known share of cells should sound: the likeliest ones.
-
-    ``share`` (0 to 1), one for all or one for each instrument, is met in every block ``(batch, time, 128, n)``, however
-    sure or unsure a network that hears its own music has become; fewer cells sound where probabilities tie.
-    """
-
-    def rule(probability: np.ndarray) -> np.ndarray:
-        cells = probability.reshape(len(probability), -1, probability.shape[-1])
-        shares = np.broadcast_to(share, cells.shape[-1])
-        lowest = [np.quantile(cells[..., i], 1 - each, axis=1) for i, each in enumerate(shares)]
-        return probability > np.stack(lowest, axis=-1)[:, None, None]
-
-    return rule
-
-
 def notes_rule(counts: int | Sequence[int], rng: np.random.Generator):
     """The rule of chen-horg-zhuo and tham-kim for bands: fixed numbers of notes, drawn from a softmax.
 
-    ``counts`` is a number of notes for all instruments together, or one for each instrument: so many different
-    pitches are drawn at every step ``(…, 128, 5)``, each time by the softmax of the logits of what is left.
+    `counts` is a number of notes for all instruments together, or one for each instrument: so many different pitches
+    are drawn at every step `(…, 128, 5)`, each time by the softmax of the logits of what is left.
     """
 
     def rule(probability: np.ndarray) -> np.ndarray:
@@ -173,11 +159,10 @@ def generate_blocks(
     length: int,
     rule: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """``length`` new steps after each prompt, a block at a time: bool ``(batch, length, …)``.
+    """New steps after each prompt, a block at a time: bool `(batch, length, …)`; says so when all are silent.
 
-    ``predict`` takes as many last steps as the prompts have, float32 ``(batch, steps, …)``, and gives logits of
-    the next block ``(batch, block, …)``; ``rule`` turns their probabilities into that block. Says so when all
-    came out silent.
+    `predict` takes as many last steps as the prompts have, float32 `(batch, steps, …)`, and gives logits of the next
+    block `(batch, block, …)`; `rule` turns their probabilities into that block.
     """
     steps = prompts.shape[1]
     rolls = prompts.astype("float32")
@@ -186,31 +171,6 @@ def generate_blocks(
         block = rule(expit(logits)).astype("float32")
         rolls = np.concatenate([rolls, block], axis=1)
     result = rolls[:, steps : steps + length].astype(bool)
-    _say_if_silent(result)
-    return result
-
-
-def _say_if_silent(result: np.ndarray) -> None:
     if not result.any():
         print("Every generated step is silent: lower the threshold, or draw each pitch by chance.")
-
-
-def generate_frames(
-    stepper: Stepper, prompts: np.ndarray, length: int, rule: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """``length`` new frames after each prompt: bool ``(batch, prompt, pitches)`` gives ``(batch, length, pitches)``.
-
-    ``rule`` turns the probabilities ``(batch, pitches)`` of the next frame into that frame. Says so when every
-    frame came out silent. Raises ValueError for an empty prompt.
-    """
-    if prompts.ndim != 3 or prompts.shape[1] == 0:
-        raise ValueError(f"prompts has shape {prompts.shape}: give (batch, frames, pitches) with a frame or more.")
-    stepper.reset()
-    for frame in prompts.swapaxes(0, 1):
-        logits = stepper.step(frame.astype("float32"))
-    result = np.zeros((len(prompts), length, prompts.shape[2]), bool)
-    for position in range(length):
-        result[:, position] = rule(expit(logits.astype("float64")))
-        logits = stepper.step(result[:, position].astype("float32"))
-    _say_if_silent(result)
     return result

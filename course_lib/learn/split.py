@@ -13,8 +13,11 @@ Song = TypeVar("Song")
 def split_songs(songs: Sequence[Song], parts: Sequence[int] = (10, 3, 3), seed: int = 0) -> list[list[Song]]:
     """Whole songs dealt at random into parts of the given proportions, each with at least one song.
 
-    As many songs as ``sum(parts)`` give exactly those counts. No song stands in two parts, so a held-out song
-    shares no bar with the training songs. Raises ValueError for fewer songs than parts.
+    As many songs as `sum(parts)` give exactly those counts. No song stands in two parts, so a held-out song shares no
+    bar with the training songs.
+
+    Raises:
+        ValueError: fewer songs than parts.
     """
     if len(songs) < len(parts):
         raise ValueError(
@@ -33,7 +36,7 @@ def split_songs(songs: Sequence[Song], parts: Sequence[int] = (10, 3, 3), seed: 
 
 
 class Vocabulary:
-    """The classes of some songs in sorted order; a class's integer is its place in ``classes``."""
+    """The classes of some songs in sorted order; a class's integer is its place in `classes`."""
 
     def __init__(self, songs: Sequence[Sequence[str]]):
         self.classes = sorted({name for song in songs for name in song})
@@ -43,7 +46,11 @@ class Vocabulary:
         return len(self.classes)
 
     def encode(self, song: Sequence[str]) -> np.ndarray:
-        """int32 ``(notes,)``. Raises ValueError for a class that the vocabulary lacks."""
+        """int32 `(notes,)`.
+
+        Raises:
+            ValueError: a class that the vocabulary lacks.
+        """
         try:
             return np.array([self._index[name] for name in song], dtype="int32")
         except KeyError as error:
@@ -54,47 +61,21 @@ class Vocabulary:
         return [self.classes[index] for index in integers]
 
 
-def windows(song: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every window of one song and the note after it.
-
-    ``(notes,)`` gives inputs ``(notes - length, length)`` and targets ``(notes - length,)``; neighbours
-    overlap in all but one note. A song no longer than a window gives none.
-    """
-    if len(song) <= length:
-        return np.empty((0, length), song.dtype), np.empty(0, song.dtype)
-    return np.lib.stride_tricks.sliding_window_view(song[:-1], length), song[length:]
-
-
 def all_windows(songs: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The windows of several songs one after another; none crosses from one song into the next.
+    """Every window of each song and the note after it; none crosses from one song into the next.
 
-    Raises ValueError when every song is shorter than a window.
+    A song `(notes,)` gives inputs `(notes - length, length)` and targets `(notes - length,)`, so neighbours overlap in
+    all but one note; one that is no longer than a window gives none.
+
+    Raises:
+        ValueError: every song is too short.
     """
-    pairs = [windows(song, length) for song in songs]
-    if not any(len(targets) for _, targets in pairs):
+    long_enough = [song for song in songs if len(song) > length]
+    if not long_enough:
         longest = max((len(song) for song in songs), default=0)
         raise ValueError(
             f"No song is longer than a window of {length} notes (the longest has {longest}): "
             "use a shorter window or longer songs."
         )
-    inputs, targets = zip(*pairs, strict=True)
-    return np.concatenate(inputs), np.concatenate(targets)
-
-
-def padded(songs: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Songs as equal pieces in which every frame is predicted from those before it.
-
-    Bool songs ``(frames, pitches)`` are cut into pieces of at most ``length`` predictions, none of which crosses
-    two songs. Gives float32 inputs ``(pieces, length, pitches)`` and targets one frame later; targets past the
-    end of a song are -1, for :func:`course_lib.learn.losses.frame_loss` to leave out. Raises ValueError where no song
-    has two frames.
-    """
-    pieces = [song[i : i + length + 1] for song in songs for i in range(0, len(song) - 1, length)]
-    if not pieces:
-        raise ValueError("No song has two frames, so there is nothing to predict: use longer songs.")
-    inputs = np.zeros((len(pieces), length, pieces[0].shape[1]), "float32")
-    targets = np.full_like(inputs, -1)
-    for row, piece in enumerate(pieces):
-        inputs[row, : len(piece) - 1] = piece[:-1]
-        targets[row, : len(piece) - 1] = piece[1:]
-    return inputs, targets
+    inputs = [np.lib.stride_tricks.sliding_window_view(song[:-1], length) for song in long_enough]
+    return np.concatenate(inputs), np.concatenate([song[length:] for song in long_enough])

@@ -21,21 +21,22 @@ TIMELESS_LAYERS = (  # each step of their output depends on the same step of the
     keras.layers.Multiply,
 )
 
-
-STEPPED: dict[type, type[Stateful]] = {}  # a layer of a lesson's own, and its form of one step: see `Stateful`
+# A layer of a lesson's own, and its form of one step: notebook 11 adds its attention.
+STEPPED: dict[type, type[Stateful]] = {}
 
 
 class Stepper:
     """A trained model of sequences turned into one compiled step that carries its past along.
 
-    Takes a model of ``(batch, time, …)`` to logits ``(batch, classes)`` or ``(batch, time, classes)``, of
-    layers that look at one step at a time (embedding, dense, normalisation, dropout, sums), LSTM and GRU, and
-    causal convolutions (``Conv1D`` with causal padding, or a valid one after ``ZeroPadding1D``). A recurrent
-    layer's past is its state; a convolution's is its last inputs. The logits equal those of the model over
-    everything fed since :meth:`reset`.
+    The logits equal those of the model over everything fed since `reset`. A recurrent layer's past is its state; a
+    convolution's is its last inputs. Layers of a lesson's own can be stepped once `STEPPED` has their form of one step.
 
-    Other layers can be stepped once ``STEPPED`` has their form of one step; a model that takes memories after the
-    sequence looks back at the last ``memory`` steps. Raises ValueError for a layer that cannot be stepped.
+    Takes a model of `(batch, time, …)` to logits `(batch, classes)` or `(batch, time, classes)`, of layers that look at
+    one step at a time, LSTM and GRU, and causal convolutions (`Conv1D` with causal padding, or a valid one after
+    `ZeroPadding1D`). Inputs after the sequence are memories of layers of `STEPPED`, which look back `memory` steps.
+
+    Raises:
+        ValueError: a layer that cannot be stepped.
     """
 
     def __init__(self, model: keras.Model, batch: int = 1, memory: int = 0):
@@ -89,9 +90,10 @@ class Stepper:
             layer.reset()
 
     def step(self, notes: np.ndarray) -> np.ndarray:
-        """Feed one step a row, ``(batch, …)``; logits ``(batch, classes)`` for what comes after it.
+        """Feed one step a row, `(batch, …)`; logits `(batch, classes)` for what comes after it.
 
-        Raises ValueError for another number of rows than the stepper was made for.
+        Raises:
+            ValueError: another number of rows than the stepper was made for.
         """
         if len(notes) != self._batch:
             raise ValueError(
@@ -103,9 +105,9 @@ class Stepper:
 
 
 class Stateful(keras.layers.Layer):
-    """A layer of one step that keeps its past in the weights ``remembered`` between calls.
+    """A layer of one step that keeps its past in the weights `remembered` between calls.
 
-    A subclass in ``STEPPED`` is made from the layer that it steps and the stepper's ``memory`` (steps).
+    A subclass in `STEPPED` is made as `Subclass(layer, memory)`, of the layer that it steps and the stepper's `memory`.
     """
 
     remembered: list[keras.Variable]
@@ -117,7 +119,7 @@ class Stateful(keras.layers.Layer):
 
 
 class OneStep(Stateful):
-    """A recurrent cell that keeps its state between calls: ``(batch, 1, inputs)`` to ``(batch, 1, units)``.
+    """A recurrent cell that keeps its state between calls: `(batch, 1, inputs)` to `(batch, 1, units)`.
 
     Keras' own stateful layers forget their state on JAX when a model predicts.
     """
@@ -140,7 +142,7 @@ class OneStep(Stateful):
 
 
 class LastColumn(keras.layers.Layer):
-    """The last output of a causal ``Conv1D`` alone: ``(batch, reach + 1, channels)`` to ``(batch, 1, filters)``."""
+    """The last output of a causal `Conv1D` alone: `(batch, reach + 1, channels)` to `(batch, 1, filters)`."""
 
     def __init__(self, convolution):
         super().__init__()
@@ -155,7 +157,7 @@ class LastColumn(keras.layers.Layer):
 
 
 class Past(Stateful):
-    """Puts the last steps before a new one: ``(batch, 1, channels)`` to ``(batch, reach + 1, channels)``."""
+    """Puts the last steps before a new one: `(batch, 1, channels)` to `(batch, reach + 1, channels)`."""
 
     def __init__(self, reach: int):
         super().__init__()

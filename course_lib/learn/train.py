@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,127 @@ import keras
 import numpy as np
 
 from course_lib.learn import checkpoint, profiles
+from course_lib.learn.batches import Arrays, Epochs
+
+
+def fit(
+    model: keras.Model,
+    inputs: Any,
+    targets: np.ndarray | None = None,
+    *,
+    epochs: int,
+    folder: Path,
+    seed: int,
+    batch_size: int = 128,
+    updates: int | None = None,
+    held_out: Mapping[str, Any] | None = None,
+    keep_best: str = "",
+    patience: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, list[float]]:
+    """Train a compiled model on arrays, or on a data set such as `Batches` that brings its batch size with it.
+
+    Each epoch is evaluated on all that is held out, printed as a line, and saved in `folder`. Called again with the
+    same model, loss, data, seed and batch size, training continues after the last saved epoch and ends at the same
+    loss as if it had never stopped; with anything changed it starts anew.
+
+    Args:
+        updates: batches an epoch; without, an epoch is a pass over the data.
+        keep_best: the figure of the history that is watched: the model ends with the weights of the epoch where it
+            was lowest. Without, it ends with the last ones.
+        patience: stop where that figure has not improved for so many epochs.
+        callbacks: of Keras, called once an epoch is saved; they begin anew where a training continues.
+
+    Returns:
+        A list a figure, one entry an epoch: `loss`, the model's metrics, `seconds` (of training alone), and those of
+        what is held out behind its name, as in `validation loss`.
+
+    Raises:
+        FloatingPointError: the loss stopped being a number.
+        MemoryError: the device has too little memory.
+    """
+    if patience and not keep_best:
+        raise ValueError('patience needs a figure to watch: name one, as in keep_best="validation loss".')
+    data = inputs if targets is None else Arrays(inputs, targets, batch_size)
+    evaluated = {
+        name: other if isinstance(other, keras.utils.PyDataset) else Arrays(other[0], other[1], 1024)
+        for name, other in (held_out or {}).items()
+    }
+    if profiles.smoke():
+        size, epochs, updates = data.batch_size, 1, None
+        data, evaluated = _cut(data, 2 * size), {name: _cut(other, size) for name, other in evaluated.items()}
+        print(f"COURSE_SMOKE=1: training is cut to 2 batches of {size}, and means nothing.")
+    if not model.weights:
+        raise ValueError("The model has no weights yet: begin it with keras.Input, so that they can be saved.")
+    layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
+    shapes = [tuple(weight.shape) for weight in model.weights]  # a memory's length is in no configuration
+    options = str([data.batch_size, updates, seed, shapes, [*evaluated], keep_best])
+    key = checkpoint.fingerprint([*layers, model.optimizer, model.loss], *_cut(data, data.limit).content(), options)
+    model.optimizer.build(model.trainable_variables)  # so that its state has somewhere to go
+    last = checkpoint.Checkpoint(folder / "checkpoint.npz", key, [*model.weights, *model.optimizer.variables])
+    best = checkpoint.Checkpoint(folder / "best.npz", key, model.weights)
+    history = {name: values.tolist() for name, values in last.restore().items()}
+    done = len(history.get("loss", []))
+    if done:
+        print(f"continuing after epoch {min(done, epochs)} of {epochs}, saved in {folder.name}/")
+    watch = _Watch(Epochs(data, seed, updates), evaluated, history, last, best, epochs, keep_best, patience)
+    if done < epochs and not watch.out_of_patience():
+        with memory_errors():
+            model.fit(
+                watch.training,
+                initial_epoch=done,
+                epochs=epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[watch, *callbacks],
+            )
+    if keep_best and not best.restore():
+        raise ValueError(f"The best weights in {folder} are missing or damaged: delete that folder and train again.")
+    watched = history.get(keep_best, ())
+    checkpoint.summarise(folder, len(history["loss"]), epochs, sum(history["seconds"]), keep_best, watched)
+    return history
+
+
+class _Watch(keras.callbacks.Callback):
+    """What `fit` does around each epoch: prepare, evaluate, save, print, and stop."""
+
+    def __init__(self, training, held_out, history, last, best, limit, keep_best, patience):
+        super().__init__()
+        self.training, self.held_out, self.history, self.last, self.best = training, held_out, history, last, best
+        self.limit, self.keep_best, self.patience = limit, keep_best, patience
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.training.epoch = epoch
+        _reseed_dropout(self.model, self.training.seed, epoch)
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs):
+        figures = {**logs, "seconds": time.perf_counter() - self.started}
+        if not math.isfinite(figures["loss"]):
+            raise FloatingPointError(
+                f"The loss became {figures['loss']} in epoch {epoch + 1}: try a lower learning rate, "
+                "or clip the gradients (clipnorm=1 in the optimizer)."
+            )
+        for name, data in self.held_out.items():
+            scores = self.model.evaluate(data, verbose=0, return_dict=True)
+            figures |= {f"{name} {figure}": value for figure, value in scores.items()}
+        if self.keep_best and self.keep_best not in figures:
+            raise ValueError(f'There is no figure "{self.keep_best}" to watch: choose from {", ".join(figures)}.')
+        logs.update(figures)  # for the callbacks that come next
+        for name, value in figures.items():
+            self.history.setdefault(name, []).append(float(value))
+        if self.keep_best and checkpoint.best_epoch(self.history[self.keep_best]) == epoch:
+            self.best.save({self.keep_best: figures[self.keep_best]})
+        self.last.save(self.history)
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name != "seconds")
+        print(f"epoch {epoch + 1}/{self.limit}  {shown}  {figures['seconds']:.1f} s", flush=True)
+        if self.out_of_patience():
+            self.model.stop_training = True
+
+    def out_of_patience(self) -> bool:
+        """Whether the best of the epochs so far is too long ago."""
+        watched = self.history.get(self.keep_best)
+        return bool(self.patience and watched) and len(watched) - 1 - checkpoint.best_epoch(watched) >= self.patience
 
 
 @contextmanager
@@ -31,97 +151,12 @@ def memory_errors():
         ) from error
 
 
-def fit(
-    model: keras.Model,
-    inputs: np.ndarray | keras.utils.PyDataset,
-    targets: np.ndarray | None = None,
-    *,
-    epochs: int,
-    folder: Path,
-    seed: int,
-    batch_size: int = 128,
-    held_out: dict[str, tuple[np.ndarray, np.ndarray] | keras.utils.PyDataset] | None = None,
-    keep_best: str = "",
-) -> dict[str, list[float]]:
-    """Train a compiled model and return its history: one list a figure, one entry an epoch.
-
-    Training data are arrays, or Batches or Rows that bring their targets and batch size with them, and so are those of
-    ``held_out``. Each epoch is shuffled by ``(seed, epoch)``, evaluated on all that ``held_out`` names, printed as a
-    line, and saved in ``folder`` with the optimizer's state. Called again with the same model, loss, data, seed and
-    batch size, training continues after the last saved epoch and ends at the same loss as if it had never stopped; with
-    anything changed it starts anew. History names are ``loss``, the model's metrics, the same behind
-    ``"<held-out name> "``, and ``seconds`` (of training alone). With ``keep_best``, one of those names, the model
-    ends with the weights of the epoch where it was lowest, else with the last ones. Raises FloatingPointError when
-    the loss stops being a number, and MemoryError when the device has too little memory.
-    """
-    data: Any = inputs if isinstance(inputs, keras.utils.PyDataset) else (inputs, targets)
-    held_out = held_out or {}
-    if profiles.smoke():
-        size = data.batch_size if isinstance(data, keras.utils.PyDataset) else batch_size
-        epochs, data = 1, _cut(data, 2 * size)
-        held_out = {name: _cut(other, size) for name, other in held_out.items()}
-        print(f"COURSE_SMOKE=1: training is cut to 2 batches of {size}, and means nothing.")
-    loss = re.sub(" at 0x[0-9a-f]+", "", getattr(model.loss, "__name__", str(model.loss)))  # no place in memory
-    layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
-    shapes = str([tuple(weight.shape) for weight in model.weights])  # a memory's length is in no configuration
-    key = checkpoint.fingerprint([*layers, model.optimizer], *_content(data), batch_size, seed, loss, shapes, keep_best)
-    history = checkpoint.restore(model, folder, key)
-    done = len(history.get("loss", []))
-    if done:
-        print(f"continuing after epoch {min(done, epochs)} of {epochs}, saved in {folder.name}/")
-    for epoch in range(done, epochs):
-        started = time.perf_counter()
-        _reseed_dropout(model, seed, epoch)
-        if isinstance(data, keras.utils.PyDataset):
-            data.shuffle(seed, epoch)
-            batches: Any = {"x": data}
-        else:
-            order = np.random.default_rng([seed, epoch]).permutation(len(data[0]))
-            batches = {"x": data[0][order], "y": data[1][order], "batch_size": batch_size}
-        with memory_errors():
-            trained = model.fit(**batches, shuffle=False, verbose=0)
-        figures = {name: values[0] for name, values in trained.history.items()}
-        figures["seconds"] = time.perf_counter() - started
-        if not math.isfinite(figures["loss"]):
-            raise FloatingPointError(
-                f"The loss became {figures['loss']} in epoch {epoch + 1}: try a lower learning rate, "
-                "or clip the gradients (clipnorm=1 in the optimizer)."
-            )
-        for name, other in held_out.items():
-            given = (other,) if isinstance(other, keras.utils.PyDataset) else (*other, 1024)
-            with memory_errors():
-                scores = model.evaluate(*given, verbose=0, return_dict=True)
-            figures |= {f"{name} {figure}": value for figure, value in scores.items()}
-        for name, value in figures.items():
-            history.setdefault(name, []).append(float(value))
-        if keep_best and history[keep_best][-1] == min(history[keep_best]):
-            folder.mkdir(parents=True, exist_ok=True)
-            checkpoint.write_weights(folder / "best.npz", model.weights)
-        checkpoint.save(model, folder, key, history)
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name != "seconds")
-        print(f"epoch {epoch + 1}/{epochs}  {shown}  {figures['seconds']:.1f} s", flush=True)
-    if keep_best:
-        checkpoint.read_weights(folder / "best.npz", model.weights)
-    return history
-
-
 def _cut(data, count: int):
-    """At most ``count`` examples of arrays or of Batches."""
-    if not isinstance(data, keras.utils.PyDataset):
-        return data[0][:count], data[1][:count]
+    """A data set like this one of at most `count` examples, shuffled as the first time."""
     fewer = copy.copy(data)
     fewer.limit = min(count, data.limit)
     fewer.shuffle(0, 0)
     return fewer
-
-
-def _content(data) -> Sequence[Any]:
-    """What a fingerprint is made of."""
-    if not isinstance(data, keras.utils.PyDataset):
-        return data
-    fresh = copy.copy(data)
-    fresh.shuffle(0, 0)  # whatever an earlier training left
-    return fresh.content()
 
 
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:

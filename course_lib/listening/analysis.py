@@ -1,38 +1,36 @@
-"""What listeners said: the answers of a listening test as tables, means, models, agreement and claims.
+"""What listeners said: the answers of a listening test as tables, means, models and agreement (notebook 12).
 
 `test` is a decoded `test.json` and `answers` the last answer of each listener to each item, as decoded from
 `answers.jsonl`. Repeated items tell only how steady a listener is: every other figure leaves them out.
-
-Intervals are at 95 %. Those of `means` and `heard` resample listeners, whose answers hang together: they
-hold for other listeners and the same clips. The percentiles are widened as Hesterberg (2015) does, since few
-listeners spread less than all would; below 5 listeners even the widest interval that resampling can give,
-from the smallest mean to the largest, is too narrow.
+Intervals are at 95 %.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from course_lib.listening.sessions import SCALES
+from course_lib.listening.sessions import POINTS
 
 nan = math.nan
-SCALES_OF = {"rating": ("rating",), "scales": tuple(SCALES)}
 
 
 def table(test: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row for each answer and scale; for the form "pairs" one for each answer.
 
-    Ratings have the columns listener, item, clip, system, kind, real, scale, value, repeat. Pairs have
-    listener, item, pair (both clip ids in alphabetical order, whatever the side), preferred (a clip id),
-    first, second, winner (systems, in the order heard), repeat. No answers give no rows and all columns.
-    Raises ValueError for an answer to a clip that is not of the test.
+    Returns:
+        Ratings have the columns listener, item, clip, system, kind, real, scale, value, repeat. Pairs have
+        listener, item, pair (both clip ids in alphabetical order, whatever the side), preferred (a clip id),
+        first, second, winner (systems, in the order heard), repeat. No answers give no rows and all columns.
+
+    Raises:
+        ValueError: an answer to a clip that is not of the test.
     """
     clips = {clip["id"]: clip for clip in test["clips"]}
     rows: list[tuple[Any, ...]] = []
@@ -50,7 +48,7 @@ def table(test: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> pd.D
         else:
             clip = clips[heard_clips[0]]
             facts = (clip["id"], clip["system"], clip["kind"], clip["real"])
-            rows += [(*who, *facts, scale, entry["answer"][scale], repeat) for scale in SCALES_OF[test["form"]]]
+            rows += [(*who, *facts, scale, entry["answer"][scale], repeat) for scale in POINTS[test["form"]]]
     if test["form"] == "pairs":
         columns = ["listener", "item", "pair", "preferred", "first", "second", "winner", "repeat"]
         return pd.DataFrame(rows, columns=columns).astype({"item": int, "repeat": bool})
@@ -58,59 +56,74 @@ def table(test: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> pd.D
     return pd.DataFrame(rows, columns=columns).astype({"item": int, "real": bool, "value": float, "repeat": bool})
 
 
+def first_hearings(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[~frame["repeat"]]
+
+
 def means(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean rating of each system on each scale, the best first, from the `table` of a rating or scales test.
 
-    Columns: scale, system, kind, real, mean, low, high, answers, listeners, clips, note. `low` and `high` are
-    nan where one listener rated the system, and `note` says so.
+    Returns:
+        Columns scale, system, kind, real, mean, low, high, answers, listeners, clips, note. `low` and `high` hold
+        for other listeners and the same clips; they are nan where one listener rated the system, and `note` says so.
     """
     columns = ["scale", "system", "kind", "real", "mean", "low", "high", "answers", "listeners", "clips", "note"]
     rows = []
-    for names, part in first_hearings(frame).groupby(["scale", "system", "kind", "real"]):
+    for names, part in first_hearings(frame).groupby(columns[:4]):
         each = part.groupby("listener")["value"].agg(["sum", "count"])
-        low, high = nan, nan
-        if len(each) > 1:
-            weights = resample(len(each))
-            low, high = bootstrap_interval((weights @ each["sum"]) / (weights @ each["count"]), len(each))
+        interval = bootstrap_interval(lambda total, count, axis: total.sum(axis) / count.sum(axis), *each.to_numpy().T)
         note = "" if len(each) > 1 else "one listener: no interval"
-        counts = (len(part), len(each), part["clip"].nunique())
-        rows.append((*names, part["value"].mean(), low, high, *counts, note))
+        rows.append((*names, part["value"].mean(), *interval, len(part), len(each), part["clip"].nunique(), note))
     ordered = pd.DataFrame(rows, columns=columns).sort_values("mean", ascending=False, kind="stable")
-    in_form = [*SCALES_OF["rating"], *SCALES_OF["scales"]].index
+    in_form = [scale for scales in POINTS.values() for scale in scales].index
     return ordered.sort_values("scale", key=lambda x: x.map(in_form), kind="stable", ignore_index=True)
 
 
-class Model(NamedTuple):
-    """`systems` has the columns rank, system, estimate, low, high, the best first. The standard deviations are
-    of listeners' levels, of clips of one system, and of what is left (nan: not estimated)."""
+def bootstrap_interval(statistic: Callable[..., NDArray[Any]], *samples: NDArray[Any]) -> tuple[float, float]:
+    """95 % interval of a figure over other listeners, by resampling listeners, whose answers hang together.
 
-    systems: pd.DataFrame
-    listener_sd: float
-    clip_sd: float
-    residual_sd: float
-    note: str
+    The percentiles lie as far out as Student's t for so few (Hesterberg 2015), by a higher level asked of scipy.
+    Below 5 listeners even the widest interval that resampling can give is too narrow.
+
+    Args:
+        statistic: of the arrays `samples` along `axis`.
+        samples: one value a listener in each. One listener has no interval: nan.
+    """
+    from scipy import stats
+
+    listeners = len(samples[0])
+    if listeners < 2:
+        return nan, nan
+    tail = stats.norm.cdf(math.sqrt(listeners / (listeners - 1)) * stats.t.ppf(0.025, listeners - 1))
+    drawn = {"n_resamples": 4000, "random_state": 0, "paired": True, "vectorized": True, "method": "percentile"}
+    found = stats.bootstrap(samples, statistic, confidence_level=1 - 2 * tail, **drawn).confidence_interval
+    return float(found.low), float(found.high)
 
 
-def mixed_model(frame: pd.DataFrame, scale: str = "rating") -> Model:
+def mixed_model(frame: pd.DataFrame, scale: str = "rating") -> pd.DataFrame:
     """Rating of each system, with listeners and clips as crossed random effects (REML).
 
     The intervals hold for other listeners and other clips of the same systems; they take both as normally
     distributed and many, and so are too narrow for a handful of either. They hold the spread of listeners'
     levels, which is common to all systems: overlapping intervals do not mean that two systems are alike.
-    Where every system has one clip, its luck cannot be told from the system's merit, and `note` says so. For
-    one listener, and where no model can be fitted, least squares take all answers as independent, with
-    the reason in `note`.
+
+    Returns:
+        Columns system, estimate, low, high, note, the best first. `note` says where every system has one clip, whose
+        luck cannot be told from the system's merit; and why, for one listener or where no model can be fitted, least
+        squares took all answers as independent.
     """
     import statsmodels.formula.api as smf
 
     frame = first_hearings(frame)
     frame = frame[frame["scale"] == scale]
     if frame.empty:
-        empty = pd.DataFrame(columns=["rank", "system", "estimate", "low", "high"])
-        return Model(empty, nan, nan, nan, f"nobody rated {scale}")
-    note, clip = "", {"clip": "0 + clip"}
+        return pd.DataFrame(columns=["system", "estimate", "low", "high", "note"])
+    note, effects = "", {"listener": "0 + listener", "clip": "0 + clip"}
     if frame.groupby("system")["clip"].nunique().max() == 1:
-        note, clip = "one clip a system: the luck of a clip counts as the system's merit", {}
+        note, effects = (
+            "one clip a system: the luck of a clip counts as the system's merit",
+            {"listener": "0 + listener"},
+        )
     fit, failure = None, "one listener"
     # statsmodels warns of a variance estimated at 0 as of a failure; what counts is checked below.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -119,52 +132,45 @@ def mixed_model(frame: pd.DataFrame, scale: str = "rating") -> Model:
             try:
                 # One group of all answers: this is how statsmodels crosses random effects. Powell's search
                 # finds a variance of 0, at which those along the gradient stop without convergence.
-                random = {"listener": "0 + listener", **clip}
-                model = smf.mixedlm("value ~ 0 + system", frame, groups=np.ones(len(frame)), vc_formula=random)
+                model = smf.mixedlm("value ~ 0 + system", frame, groups=np.ones(len(frame)), vc_formula=effects)
                 fit, failure = model.fit(method=["powell"]), "the mixed model did not converge"
             except (np.linalg.LinAlgError, ValueError) as error:
                 failure = f"the mixed model failed ({error})"
-        sds: dict[str, float] = {}
-        if fit is not None and fit.converged and fit.scale > 1e-6 and np.isfinite(fit.bse_fe).all():
-            sds = dict(zip(fit.model.exog_vc.names, np.sqrt(fit.vcomp), strict=True))
-            estimates, residual_sd = np.asarray(fit.fe_params), fit.scale**0.5
-        else:
+        if fit is None or not fit.converged or fit.scale <= 1e-6 or not np.isfinite(fit.bse_fe).all():
             note = f"{failure}: means by least squares, all answers taken as independent"
             fit = smf.ols("value ~ 0 + system", frame).fit()
-            estimates, residual_sd = np.asarray(fit.params), fit.mse_resid**0.5
-        low, high = np.asarray(fit.conf_int())[: len(estimates)].T
-    names = sorted(frame["system"].unique())  # the order of the formula's columns
-    systems = pd.DataFrame({"system": names, "estimate": estimates, "low": low, "high": high})
-    systems = systems.sort_values("estimate", ascending=False, ignore_index=True)
-    systems.insert(0, "rank", np.arange(1, len(systems) + 1))
-    return Model(systems, float(sds.get("listener", nan)), float(sds.get("clip", nan)), float(residual_sd), note)
+        names = sorted(frame["system"].unique())  # the order of the formula's columns
+        low, high = np.asarray(fit.conf_int())[: len(names)].T
+    estimates = np.asarray(fit.params)[: len(names)]
+    systems = pd.DataFrame({"system": names, "estimate": estimates, "low": low, "high": high, "note": note})
+    return systems.sort_values("estimate", ascending=False, ignore_index=True)
 
 
 def bradley_terry(frame: pd.DataFrame) -> pd.DataFrame:
     """Strength of each system from the `table` of a pairs test: log odds of winning against an average one.
 
-    A wins against B with probability sigmoid(strength A - strength B) (Bradley and Terry 1952). Columns:
-    group, system, strength, low, high, wins, comparisons, note. Systems that no chain of pairs connects, as
-    piano and band, are separate groups, each relative to its own mean. The largest likelihood is finite only
-    if each system can be reached from each other by a chain of wins (Ford 1957). Where that fails, as for a
-    system that always wins, half a win either way is added to each pair of systems that met, and `note` says
-    so. Intervals (Wald's) take answers as independent: too narrow where listeners differ in taste.
+    A wins against B with probability sigmoid(strength A - strength B) (Bradley and Terry 1952). Intervals (Wald's)
+    take answers as independent: too narrow where listeners differ in taste.
+
+    Returns:
+        Columns group, system, strength, low, high, wins, comparisons, note. Systems that no chain of pairs connects,
+        as piano and band, are separate groups, each relative to its own mean. The largest likelihood is finite only
+        if each system can be reached from each other by a chain of wins (Ford 1957). Where that fails, as for a
+        system that always wins, half a win either way is added to each pair of systems that met, and `note` says so.
     """
     import statsmodels.api as sm
     from scipy.sparse.csgraph import connected_components
 
     frame = first_hearings(frame)
     names = sorted({*frame["first"], *frame["second"]})
-    first, second, winner = (
-        np.array([names.index(name) for name in frame[column]], int) for column in ("first", "second", "winner")
-    )
-    wins = np.zeros((len(names), len(names)))  # of row against column
-    np.add.at(wins, (winner, first + second - winner), 1)
+    loser = frame["first"].where(frame["first"] != frame["winner"], frame["second"])
+    wins = pd.crosstab(frame["winner"], loser).reindex(index=names, columns=names, fill_value=0).to_numpy(float)
     rows = []
     groups, group_of = connected_components(wins, directed=False) if names else (0, np.zeros(0))
     for group in range(groups):
         inside = np.flatnonzero(group_of == group)
         counts, size, note = wins[np.ix_(inside, inside)], len(inside), ""
+        won, met = counts.sum(1).astype(int), (counts + counts.T).sum(1).astype(int)
         if connected_components(counts, connection="strong")[0] > 1:
             counts = counts + 0.5 * (counts + counts.T > 0)
             note = "half a win added either way"
@@ -173,23 +179,18 @@ def bradley_terry(frame: pd.DataFrame) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # takes the exact fit of two systems for separation
             fit = sm.GLM(np.c_[counts[i, j], counts[j, i]], design, family=sm.families.Binomial()).fit()
-        centre = np.eye(size)[:, :-1] - 1 / size  # from there to a mean of 0
-        strengths = centre @ fit.params
-        margins = 1.959964 * np.sqrt(np.diag(centre @ fit.cov_params() @ centre.T))
-        won = wins[inside].sum(1).astype(int)
-        met = won + wins[:, inside].sum(0).astype(int)
-        for k in np.argsort(-strengths):
-            ends = (strengths[k] - margins[k], strengths[k] + margins[k])
-            rows.append((group, names[inside[k]], strengths[k], *ends, won[k], met[k], note))
+        centre = fit.t_test(np.eye(size)[:, :-1] - 1 / size)  # from there to a mean of 0
+        low, high = centre.conf_int().T
+        for k in np.argsort(-centre.effect):
+            rows.append((group, names[inside[k]], centre.effect[k], low[k], high[k], won[k], met[k], note))
     return pd.DataFrame(rows, columns=["group", "system", "strength", "low", "high", "wins", "comparisons", "note"])
 
 
 def agreement(frame: pd.DataFrame, scale: str = "rating") -> tuple[float, str]:
     """Krippendorff's alpha between listeners: 1 where all agree, 0 as by chance. And a reason where it is nan.
 
-    Ordinal over clips for ratings; for a pairs test nominal over pairs of clips, whatever the side. There a
-    label says whether the first clip by id won; as which is first means nothing, each pair counts a second
-    time with labels swapped.
+    Ordinal over clips for ratings; for a pairs test nominal over pairs of clips, whatever the side. There a label
+    says whether the first clip by id won; as which is first means nothing, each pair counts again with labels swapped.
     """
     import krippendorff
 
@@ -228,21 +229,3 @@ def self_agreement(frame: pd.DataFrame) -> pd.DataFrame:
         difference = nan if answer == "preferred" else (first - again).abs().mean()
         rows.append((scale, part["listener"].nunique(), difference, (first == again).mean()))
     return pd.DataFrame(rows, columns=["scale", "listeners", "difference", "identical"])
-
-
-def first_hearings(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[~frame["repeat"]]
-
-
-def resample(listeners: int, draws: int = 4000) -> NDArray[np.int64]:
-    """How often each listener is drawn: (draws, listeners)."""
-    return np.random.default_rng(0).multinomial(listeners, np.full(listeners, 1 / listeners), draws)
-
-
-def bootstrap_interval(draws: NDArray[np.float64], listeners: int) -> tuple[float, float]:
-    """95 % interval of bootstrap draws, its percentiles as wide as Student's t for so many listeners."""
-    from scipy import stats
-
-    tail = stats.norm.cdf(math.sqrt(listeners / (listeners - 1)) * stats.t.ppf(0.025, listeners - 1))
-    low, high = np.quantile(draws, (tail, 1 - tail))
-    return float(low), float(high)

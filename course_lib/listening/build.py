@@ -1,7 +1,7 @@
-"""The blind listening test on disk: clips from runs, who hears what in which order, and the answers.
+"""Makes a blind listening test from what runs have left: a folder with `test.json` and `clips/` (notebook 12).
 
-``build`` makes a folder with ``test.json`` and ``clips/``, ``append`` and ``answers`` write and read
-``answers.jsonl`` beside them. ``course_lib.listening.page`` is what a listener sees.
+`runs` are records as `record.load` gives them: `folder`, `profile` and `systems`, each of these with `name`, `kind`,
+`real` and `pieces` (paths of MIDI files in the folder).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import random
 import secrets
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,18 +20,13 @@ import symusic
 
 from course_lib import UsageError
 from course_lib.hear import listen, soundfont
-from course_lib.listening import sessions
+from course_lib.listening import published, sessions
 from course_lib.music import midi
 
 TEMPO = 120  # beats a minute, of every clip: else real music could be told by it
 LOUDNESS = -23.0  # LUFS, the broadcasters' level (EBU R 128)
 PEAK = 0.9  # of full scale at most
 FADE = 0.25  # seconds at the end of a clip
-USUAL = {  # systems that the papers had rated, and how many clips of each
-    "rating": (("2D CNN", "RNN (Chen et al.)"), 4),
-    "scales": (("dilated, mozart", "dilated, haydn", "dilated, beethoven", "dilated, all"), 2),
-    "pairs": (("2D CNN", "RNN (Chen et al.)", "MelodyCNN + HarmonyCNNs", "VAE-NN"), 2),
-}
 AUDIBLE = 0.01  # of full scale
 SOUNDING = 0.5  # of a clip at least must be audible
 
@@ -47,12 +42,13 @@ class Piece(NamedTuple):
     path: Path
 
 
-def usual_systems(runs: Sequence[Mapping[str, Any]], form: str) -> tuple[list[str] | None, int]:
+def usual_systems(runs: Sequence[Any], form: str) -> tuple[list[str] | None, int]:
     """The systems that a paper had rated in this form, and clips of each; None for all where the runs lack them."""
     _check_form(form)
-    names, clips = USUAL[form]
-    there = {system["name"] for run in runs for system in run.get("systems", [])}
-    return [name for name in names if name in there] or None, clips
+    known = published.load()
+    there = {system.name for run in runs for system in run.systems}
+    rated = [system.name for system in known.system.values() if form in system.forms and system.name in there]
+    return rated or None, known.clips_each[form]
 
 
 def _check_form(form: str) -> None:
@@ -61,7 +57,7 @@ def _check_form(form: str) -> None:
 
 
 def build(
-    runs: Sequence[Mapping[str, Any]],
+    runs: Sequence[Any],
     target: str | Path,
     form: str = "rating",
     systems: Sequence[str] | None = None,
@@ -69,11 +65,15 @@ def build(
     seconds: float = 10,
     seed: int = 0,
 ) -> Path:
-    """Make the folder ``target``: ``clips_each`` clips of each system, and of real music of the same kinds.
+    """Make the folder `target`: `clips_each` clips of each system, and of real music of the same kinds.
 
-    ``runs``: results as ``record.load`` gives them; ``form``: "rating" (1 to 10), "scales" (five, 0 to 5) or
-    "pairs"; ``systems``: all by default; ``seed``: of the choice of pieces. UsageError: nothing to choose from, or a
-    target that holds files already.
+    Args:
+        form: "rating" (1 to 10), "scales" (five, 0 to 5) or "pairs".
+        systems: their names; all by default.
+        seed: of the choice of pieces.
+
+    Raises:
+        UsageError: nothing to choose from, or a target that holds files already.
     """
     target = Path(target)
     _check_form(form)
@@ -86,16 +86,13 @@ def build(
 
     import soundfile  # only here, as on some systems it lacks its library
 
-    if len(profiles := {piece.profile for piece in _pieces(runs)}) > 1:
-        raise UsageError(f"The runs are of the profiles {' and '.join(sorted(profiles))}: give folders of one profile.")
-    recorded = [system for run in runs for system in run.get("systems", [])]
-    if silent := sorted({s["name"] for s in recorded if not s["pieces"] and (not systems or s["name"] in systems)}):
-        print(f"Left out, as all their pieces are silent: {', '.join(silent)}")
-    drawn = _drawn(_chosen(_pieces(runs), systems), clips_each, seconds, seed)
+    drawn = _drawn(_chosen(runs, systems), clips_each, seconds, seed)
     random.Random(seed).shuffle(drawn)  # so that a clip's place in test.json does not tell its system
     fields = ("system", "kind", "real", "source", "profile")
-    clips = [{"id": secrets.token_hex(5)} | {key: getattr(piece, key) for key in fields} for piece, _ in drawn]
-    test = {"id": secrets.token_hex(4), "form": form, "seconds": seconds, "clips": clips, "seed": seed}
+    clips: list[Any] = [
+        {"id": secrets.token_hex(5)} | {key: getattr(piece, key) for key in fields} for piece, _ in drawn
+    ]
+    test: sessions.Test = {"id": secrets.token_hex(4), "form": form, "seconds": seconds, "clips": clips, "seed": seed}
     if len(clips) < 2 or not sessions.items(test, ""):
         problem = f"Too few clips ({len(clips)}) for a test of form '{form}'"
         raise UsageError(f"{problem}: choose more systems of one kind, or fewer seconds.")
@@ -114,32 +111,31 @@ def build(
     return target
 
 
-def _pieces(runs: Sequence[Mapping[str, Any]]) -> list[Piece]:
-    """Every piece of the systems that the runs have recorded. UsageError: there is none."""
-    pieces = []
-    for run in runs:
-        for system in run.get("systems", []):
-            about = system["name"], system["kind"], bool(system["real"])
-            paths = [Path(run["folder"]) / file for file in system["pieces"]]
-            profile = run["parameters"]["profile"]
-            pieces += [Piece(*about, "/".join(path.parts[-4:]), profile, path) for path in paths]
+def _chosen(runs: Sequence[Any], systems: Sequence[str] | None) -> list[Piece]:
+    """The pieces of the systems, and the real ones of the same kinds. UsageError: none, or an unknown system."""
+    recorded = [(run, system) for run in runs for system in run.systems]
+    pieces = [
+        Piece(system.name, system.kind, system.real, "/".join(path.parts[-4:]), run.profile, path)
+        for run, system in recorded
+        for path in (Path(run.folder) / file for file in system.pieces)
+    ]
     if all(piece.real for piece in pieces):
         raise UsageError(f"None of {len(runs)} runs has recorded pieces of a system: run a notebook from 02 on first.")
-    return pieces
-
-
-def _chosen(pieces: list[Piece], systems: Sequence[str] | None) -> list[Piece]:
-    """The pieces of the systems, and the real ones of the same kinds. UsageError: an unknown system."""
+    if len(profiles := {piece.profile for piece in pieces}) > 1:
+        raise UsageError(f"The runs are of the profiles {' and '.join(sorted(profiles))}: give folders of one profile.")
     there = sorted({piece.system for piece in pieces})
-    if unknown := [name for name in systems or [] if name not in there]:
-        raise UsageError(f"System '{unknown[0]}' is unknown: the runs have {', '.join(map(repr, there))}.")
-    kinds = {piece.kind for piece in pieces if systems is None or piece.system in systems}
     wanted = there if systems is None else systems
+    silent = {system.name for _, system in recorded if not system.pieces and (not systems or system.name in systems)}
+    if silent:
+        print(f"Left out, as all their pieces are silent: {', '.join(sorted(silent))}")
+    if unknown := [name for name in wanted if name not in there]:
+        raise UsageError(f"System '{unknown[0]}' is unknown: the runs have {', '.join(map(repr, there))}.")
+    kinds = {piece.kind for piece in pieces if piece.system in wanted}
     return [piece for piece in pieces if piece.system in wanted or piece.real and piece.kind in kinds]
 
 
 def _drawn(pieces: list[Piece], each: int, seconds: float, seed: int) -> list[tuple[Piece, np.ndarray]]:
-    """At most ``each`` pieces of every system, whatever run they come from, and their sound.
+    """At most `each` pieces of every system, whatever run they come from, and their sound.
 
     Says what was left out for being too short, and which systems and real music are missing.
     """
@@ -148,11 +144,10 @@ def _drawn(pieces: list[Piece], each: int, seconds: float, seed: int) -> list[tu
     for system in sorted({piece.system for piece in pieces}):
         usable: dict[bytes, tuple[Piece, symusic.Score]] = {}  # by content: seeds record the same real music
         for piece in sorted(piece for piece in pieces if piece.system == system):
-            opening = _opening(piece, seconds)
-            if opening is None:
-                left_out.append(piece.source)
-            else:
+            if opening := _opening(piece, seconds):
                 usable.setdefault(piece.path.read_bytes(), (piece, opening))
+            else:
+                left_out.append(piece.source)
         order = random.Random(f"{seed}/{system}").sample(list(usable.values()), len(usable))
         sounds = ((piece, _sound(opening, seconds)) for piece, opening in order)
         some = list(itertools.islice((pair for pair in sounds if _sounding(pair[1]) >= SOUNDING), each))

@@ -1,7 +1,6 @@
-"""The page of a listening test: for one listener in a notebook, or for a class through Voilà.
+"""The page of a listening test: for one listener in a notebook (12), or for a class through Voilà.
 
-``page`` shows a test that ``course_lib.listening.build`` has built, ``serve`` offers it in the network. Nobody learns
-from a page which system made a clip.
+Nobody learns from a page which system made a clip.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,13 +22,18 @@ from urllib.parse import parse_qs
 from course_lib import UsageError
 from course_lib.listening import sessions
 
-QUESTIONS = {
+TASKS = {
     "rating": "How good is each clip, as music?",
     "scales": "Five questions on each clip.",
     "pairs": "Of two clips, which is the better music?",
 }
+QUESTIONS = {  # by form and scale
+    "rating": {"rating": "<b>How good is this, as music?</b> 1 = very bad, 10 = excellent"},
+    "scales": {name: f"<b>{name}.</b> {question}" for name, question in sessions.SCALES.items()},
+    "pairs": {"preferred": "<b>Which of the two is better?</b>"},
+}
 WELCOME = """<h1>Listening test</h1>
-<p><strong>{question}</strong> There are {about}. Trust your ears: no answer is wrong. Headphones are best; set the
+<p><strong>{task}</strong> There are {about}. Trust your ears: no answer is wrong. Headphones are best; set the
 volume at the first clip, then leave it. One of them may come twice. No names are asked. Each answer is saved as you go,
 so that you can close this page and go on later; if a button does nothing, load the page again.</p>"""
 THANKS = """<h2>Thank you</h2><p>All your answers are saved.</p>
@@ -80,17 +83,16 @@ COOKIE_SECONDS = 30 * 24 * 3600
 
 
 def page(folder: str | Path, listener: str | None = None):
-    """The page of one listener, in a notebook or under Voilà; without a valid code that of a new listener.
+    """The page of one listener, which goes on where they stopped; without a valid code that of a new listener.
 
-    It goes on where this listener stopped. UsageError: the folder holds no whole test.
+    Raises:
+        UsageError: the folder holds no whole test.
     """
-    return _Page(
-        Path(folder), listener if listener and sessions.valid_listener(listener) else sessions.new_listener()
-    ).box
+    return _Page(Path(folder), listener if sessions.valid_listener(listener) else sessions.new_listener()).box
 
 
 class _Page:
-    """The widgets in ``box`` and what they do. No word of theirs comes from a listener or names a system."""
+    """The widgets in `box` and what they do. No word of theirs comes from a listener or names a system."""
 
     def __init__(self, folder: Path, listener: str) -> None:
         import ipywidgets as widgets  # slow to import, and not needed to build or to read answers
@@ -117,7 +119,7 @@ class _Page:
         seconds = len(self.items) * (len(names) * self.test["seconds"] + 5 * len(self.controls))  # 5 s an answer
         what = "pairs" if len(names) == 2 else "clips"
         about = f"{len(self.items)} {what}, about {max(1, round(seconds / 60))} minutes"
-        self.welcome = widgets.HTML(WELCOME.format(question=QUESTIONS[self.test["form"]], about=about))
+        self.welcome = widgets.HTML(WELCOME.format(task=TASKS[self.test["form"]], about=about))
         self.box = widgets.VBox()
         self.box.add_class("listening-test").add_class(self.test["form"])
         for control in self.controls.values():
@@ -167,32 +169,24 @@ class _Page:
 
 
 def _controls(form: str) -> tuple[list[Any], dict[str, Any]]:
-    """The question as widgets, and those that take the answer by name, nothing chosen."""
+    """The questions as widgets, and those that take the answer by name, nothing chosen."""
     import ipywidgets as widgets
 
-    def choice(name: str, options: Iterable[tuple[str, int]]) -> Any:
-        options = list(options)
+    parts: list[Any] = [widgets.HTML("From 0, not at all, to 5, very much:")] if form == "scales" else []
+    controls = {}
+    for name, question in QUESTIONS[form].items():
+        options = [("A", 0), ("B", 1)] if form == "pairs" else [(str(n), n) for n in sessions.POINTS[form][name]]
         tips = [f"{name}: {label}" for label, _ in options]  # what a screen reader adds to the bare number
-        return widgets.ToggleButtons(options=options, value=None, tooltips=tips, style={"button_width": "auto"})
-
-    if form == "rating":
-        controls = {"rating": choice("Rating", [(str(n), n) for n in range(1, 11)])}
-        lines = ["<b>How good is this, as music?</b> 1 = very bad, 10 = excellent"]
-    elif form == "scales":
-        controls = {name: choice(name, [(str(n), n) for n in range(6)]) for name in sessions.SCALES}
-        lines = [f"<b>{name}.</b> {question}" for name, question in sessions.SCALES.items()]
-        lines[0] = "From 0, not at all, to 5, very much:<br>" + lines[0]
-    else:
-        controls = {"preferred": choice("Better", [("A", 0), ("B", 1)])}
-        lines = ["<b>Which of the two is better?</b>"]
-    rows = zip(map(widgets.HTML, lines), controls.values(), strict=True)
-    return [part for row in rows for part in row], controls
+        style = {"button_width": "auto"}
+        controls[name] = widgets.ToggleButtons(options=options, value=None, tooltips=tips, style=style)
+        parts += [widgets.HTML(question), controls[name]]
+    return parts, controls
 
 
 def voila_page() -> None:
     """Show the page in the kernel that Voilà has started for one visit.
 
-    A cookie tells who comes back; ``?listener=CODE`` in the address goes on with another's test, ``?new`` begins one.
+    A cookie tells who comes back; `?listener=CODE` in the address goes on with another's test, `?new` begins one.
     """
     from IPython.display import HTML, display
 
@@ -207,9 +201,10 @@ def voila_page() -> None:
 
 
 def serve(folder: str | Path, port: int = 8866, ip: str = "0.0.0.0") -> int:
-    """Offer the test as a web page until Ctrl-C; returns the exit status.
+    """Offer the test as a web page until Ctrl-C, a Python process for each visitor; returns the exit status.
 
-    Every visitor gets a Python process. UsageError: there is no test in the folder, or the port is taken.
+    Raises:
+        UsageError: there is no test in the folder, or the port is taken.
     """
     import nbformat  # slow to import
 

@@ -1,4 +1,4 @@
-"""Who hears what in which order, and the answers on disk."""
+"""Who hears what in which order, and the answers on disk: `test.json` and `answers.jsonl` of a test's folder."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import re
 import secrets
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict, TypeGuard
 
 import filelock
+import msgspec
 
 from course_lib import UsageError
 
-FORMS = ("rating", "scales", "pairs")
 SCALES = {  # of morris-leou, which names them only: the explanations and the range 0 to 5 are ours
     "Flow": "Does one moment lead on to the next?",
     "Rhythm": "Is the rhythm convincing?",
@@ -28,22 +28,56 @@ SCALES = {  # of morris-leou, which names them only: the explanations and the ra
     "Repetitive": "Do ideas come back?",
     "Correct": "Do the notes fit together, without wrong ones?",
 }
+POINTS = {"rating": {"rating": range(1, 11)}, "scales": dict.fromkeys(SCALES, range(6))}  # by form and scale
+FORMS = (*POINTS, "pairs")
 PAIRS = 15  # heard by one listener at most, and one of them twice
 CODE = "[23456789abcdefghjkmnpqrstuvwxyz]{8}"  # of a listener: no characters that look alike
-Test = dict[str, Any]  # a decoded test.json
 Item = dict[str, Any]  # {"clips": ids in the order shown, "repeat": whether it was heard before}
 
 
+class Clip(TypedDict):
+    id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{10}\Z")]
+    system: str
+    kind: str
+    real: bool
+    source: str  # the end of the path of its piece
+    profile: str
+
+
+class Test(TypedDict):
+    """A decoded `test.json`."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z")]
+    form: str
+    seconds: float
+    clips: Annotated[list[Clip], msgspec.Meta(min_length=2)]
+    seed: int
+
+
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """What a line of `answers.jsonl` must hold."""
+
+    test: str
+    listener: Annotated[str, msgspec.Meta(pattern=rf"^{CODE}\Z")]
+    item: Annotated[int, msgspec.Meta(ge=0)]  # number among those of the listener
+    clips: list[str]
+    repeat: bool
+    answer: dict[str, Any]
+    time: datetime
+
+
 def load(folder: str | Path) -> Test:
-    """The decoded test.json of a folder. UsageError: there is none, or it is damaged."""
+    """The decoded test.json of a folder.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
     path = Path(folder) / "test.json"
     try:
-        test = json.loads(path.read_text(encoding="utf-8"))
-        facts = [(clip["id"], clip["system"], clip["kind"], clip["real"]) for clip in test["clips"]]
-        ids = {id for id, *_ in facts if re.fullmatch("[0-9a-f]{10}", id)}
-        if not re.fullmatch("[0-9a-f]{8}", test["id"]) or test["form"] not in FORMS or not 1 < len(ids) == len(facts):
+        test = msgspec.json.decode(path.read_bytes(), type=Test)
+        if test["form"] not in FORMS or len({clip["id"] for clip in test["clips"]}) < len(test["clips"]):
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"{path} is missing or damaged: give a folder that the listening test was built in."
         ) from error
@@ -97,18 +131,20 @@ def new_listener() -> str:
     return "".join(secrets.choice(CODE[1:-4]) for _ in range(8))
 
 
-def valid_listener(text: Any) -> bool:
+def valid_listener(text: Any) -> TypeGuard[str]:
     return isinstance(text, str) and re.fullmatch(CODE, text) is not None
 
 
 def append(folder: str | Path, answer: dict[str, Any]) -> None:
     """Add one answer to answers.jsonl; when this returns, it is on disk.
 
-    ValueError: an answer to something that this listener was not asked. OSError: the disk refuses it.
+    Raises:
+        ValueError: an answer to something that this listener was not asked.
+        OSError: the disk refuses it.
     """
     test, path = load(folder), Path(folder) / "answers.jsonl"
     _check(test, answer, partial(items, test))
-    line = json.dumps(answer, allow_nan=False).encode() + b"\n"
+    line = json.dumps(answer).encode() + b"\n"
     with filelock.FileLock(f"{path}.lock", timeout=30), path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
@@ -137,34 +173,25 @@ def _read(folder: str | Path) -> tuple[list[dict[str, Any]], int]:
     test, path = load(folder), Path(folder) / "answers.jsonl"
     own = cache(partial(items, test))
     found, skipped = {}, 0
-    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+    for line in filter(None, path.read_bytes().split(b"\n") if path.exists() else []):
         try:
-            if line:
-                answer = json.loads(line)
-                _check(test, answer, own)
-                found[answer["listener"], answer["item"]] = answer
+            answer = msgspec.json.decode(line)
+            _check(test, answer, own)
+            found[answer["listener"], answer["item"]] = answer
         except (ValueError, RecursionError):
             skipped += 1
     return list(found.values()), skipped
 
 
 def _check(test: Test, answer: Any, own: Callable[[str], list[Item]]) -> None:
-    """ValueError unless the answer is a whole one, to one of the listener's ``own`` items."""
-    keys = {"test", "listener", "item", "clips", "repeat", "answer", "time"}
-    if not isinstance(answer, dict) or set(answer) != keys or answer["test"] != test["id"]:
-        raise ValueError(f"The answer must belong to test {test['id']} and have {', '.join(sorted(keys))}.")
+    """ValueError unless the answer is a whole one, to one of the listener's `own` items."""
+    msgspec.convert(answer, Answer)
     listener, number, given = answer["listener"], answer["item"], answer["answer"]
-    asked = own(listener) if valid_listener(listener) else []
-    if type(number) is not int or not 0 <= number < len(asked):
-        raise ValueError("The answer must name a listener by a code of this test, and one of its items.")
-    if asked[number] != {"clips": answer["clips"], "repeat": answer["repeat"]}:
-        raise ValueError(f"Item {number} of listener {listener} has other clips.")
-    if test["form"] == "pairs":
-        fits = isinstance(given, dict) and list(given) == ["preferred"] and given["preferred"] in answer["clips"]
-    else:
-        names, low, high = (["rating"], 1, 10) if test["form"] == "rating" else (list(SCALES), 0, 5)
-        fits = isinstance(given, dict) and sorted(given) == sorted(names)
-        fits = fits and all(type(value) is int and low <= value <= high for value in given.values())
-    if not fits:
+    if answer["test"] != test["id"]:
+        raise ValueError(f"The answer must belong to test {test['id']}.")
+    if own(listener)[number : number + 1] != [{"clips": answer["clips"], "repeat": answer["repeat"]}]:
+        raise ValueError(f"Listener {listener} has no item {number} with these clips.")
+    allowed: Mapping[str, Any] = POINTS.get(test["form"], {"preferred": answer["clips"]})
+    known = all(type(value) in (int, str) and value in allowed.get(name, ()) for name, value in given.items())
+    if not known or len(given) < len(allowed):
         raise ValueError(f"The answer to item {number} of listener {listener} is none of form '{test['form']}'.")
-    datetime.fromisoformat(str(answer["time"]))

@@ -1,40 +1,51 @@
-"""Sets of pieces: how varied they are, how like real music, and how much of it is copied."""
+"""Measures of sets of pieces: how varied they are, how like real music, and how much of them is copied."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.spatial.distance import pdist
 
-from course_lib.measure.piece import Roll, bar_steps, check_roll, fold_octaves, in_bars, nan
+from course_lib.measure.piece import Roll, check_roll, chroma, split_into_bars
+from course_lib.music.band import BEATS_PER_BAR
 
 
-def variety(rolls: Sequence[Roll], steps_per_beat: int = 4, beats_per_bar: float = 4) -> float:
+def variety(rolls: Sequence[Roll], steps_per_beat: int = 4) -> float:
     """Mean distance between the pieces of a set, 0 (all alike, as after mode collapse) to 1.
 
-    Each piece becomes a histogram of its sounding cells over position in the bar and pitch class, so pieces
-    of any length compare; two pieces are as far apart as the total variation of their histograms. Silent
-    pieces are alike, and at 1 from all others. Transposing a piece changes it, reordering its bars does not.
-    Short pieces lie further apart by chance: compare sets of like length. nan for fewer than two pieces.
+    Each piece becomes a histogram of its sounding cells over position in the bar of four beats and pitch class; two
+    pieces are as far apart as the total variation of their histograms. Silent pieces are alike, and at 1 from all
+    others. Transposing a piece changes it, reordering its bars does not. Short pieces lie further apart by chance:
+    compare sets of like length. nan for fewer than two pieces.
     """
-    steps_per_bar = bar_steps(steps_per_beat, beats_per_bar)
     for roll in rolls:
         check_roll(roll)
-    return mean_distance([fold_octaves(in_bars(roll, steps_per_bar).sum(0)) for roll in rolls])
+    return mean_distance([chroma(split_into_bars(roll, BEATS_PER_BAR * steps_per_beat).sum(0)) for roll in rolls])
+
+
+def mean_distance(histograms: Sequence[NDArray[np.int64]]) -> float:
+    """Mean total variation, 0 to 1, between histograms of one shape, each divided by its sum."""
+    profiles = [np.r_[cells.ravel(), not cells.any()] / max(1, cells.sum()) for cells in histograms]  # last: silence
+    return float(pdist(np.array(profiles), "cityblock").mean() / 2) if len(profiles) > 1 else nan
 
 
 def compare(generated: Sequence[dict[str, float]], real: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
-    """One row for each measure, from two lists of what `measures` returned for each piece of a set.
+    """One row for each measure, from what `measures` returned for each piece of two sets.
 
-    A row has "measure", the means "generated" and "real", their 95 % intervals "generated_low",
-    "generated_high", "real_low", "real_high" (bootstrap over pieces with a fixed seed; nan for one piece),
-    and "overlap", the area that both distributions share: 1 for identical sets, 0 for ranges that do not
-    meet. Pieces of which a measure is nan are left out of its row. Raises ValueError for a set without
-    pieces, and for pieces with different measures.
+    Returns:
+        Rows of "measure", the means "generated" and "real", their 95 % intervals "generated_low", "generated_high",
+        "real_low", "real_high" (bootstrap over pieces, seed 0; nan for one piece), all in the unit of the measure;
+        and "overlap", the area that both distributions share: 1 for identical sets, 0 for ranges that do not meet,
+        about 0.8 for two samples of one distribution. Pieces of which a measure is nan are left out of its row.
+
+    Raises:
+        ValueError: For a set without pieces, and for pieces with different measures.
     """
     if not generated or not real or len({frozenset(piece) for piece in [*generated, *real]}) > 1:
         raise ValueError("compare needs one or more pieces on each side, all with the same measures")
@@ -46,13 +57,13 @@ def compare(generated: Sequence[dict[str, float]], real: Sequence[dict[str, floa
             column = np.array([piece[name] for piece in pieces], float)
             values.append(column := column[~np.isnan(column)])
             row[side] = float(column.mean()) if len(column) else nan
-            row[f"{side}_low"], row[f"{side}_high"] = _bootstrap_interval(column)
+            row[f"{side}_low"], row[f"{side}_high"] = _interval(column)
         rows.append(row | {"overlap": _overlap(*values)})
     return rows
 
 
 def mean_overlap(rows: Sequence[dict[str, Any]]) -> float:
-    """Mean "overlap" of the rows of `compare`, over the measures that real music has.
+    """Mean "overlap", 0 to 1, of the rows of `compare`, over the measures that real music has.
 
     A measure that the generated pieces lack, as silent ones do, counts 0. nan where real music has none.
     """
@@ -72,11 +83,20 @@ def novelty(
 ) -> dict[str, float]:
     """How much of generated note sequences also stands, note for note, in one of the training songs.
 
-    A sequence holds note classes (strings or integers). Returns "longest_copied_run" in notes, the mean over
-    sequences; "longest_copied_run_max", that of the worst sequence; and "copied_share", the mean share of a
-    sequence's n-grams that stand in training (sequences shorter than n left out; nan where none is left).
     Held-out songs in place of the generated ones show how much real music shares with the training songs.
-    Raises ValueError for n below 1, and for a sequence given in place of a list of sequences.
+
+    Args:
+        generated: Sequences of note classes (strings, integers or the words of `changes`).
+        training: The same of the training songs.
+        n: Notes of an n-gram.
+
+    Returns:
+        "longest_copied_run" in notes, the mean over sequences; "longest_copied_run_max", that of the worst; and
+        "copied_share", 0 to 1, the mean share of a sequence's n-grams that stand in training (sequences shorter
+        than n left out; nan where none is left).
+
+    Raises:
+        ValueError: For n below 1, and for a sequence given in place of a list of sequences.
     """
     if n < 1:
         raise ValueError(f"n is {n}, but an n-gram has 1 note or more")
@@ -97,8 +117,8 @@ def _copied_runs(
 ) -> list[NDArray[np.int64]]:
     """For each note of each generated sequence: the longest run from it on that stands in a training song.
 
-    Runs grow by a note at a time, and those that stand on one side only are dropped, so that time grows with
-    the notes that are shared rather than with all pairs of notes.
+    Runs grow by a note at a time, and those that stand on one side only are dropped: ten times faster, on the songs
+    of a lesson, than looking for each run in the training songs as text.
     """
     codes: dict[Hashable, int] = {}
     songs = [[codes.setdefault(note, len(codes)) for note in song] for song in [*generated, *training]]
@@ -111,9 +131,7 @@ def _copied_runs(
     grams = text.copy()  # one number for the run that begins at each of these; equal runs, equal numbers
     for length in range(len(text)):
         trained = alive >= first_trained
-        stands = np.zeros((2, grams.max(initial=0) + 1), bool)  # 0: in generated sequences, 1: in training
-        stands[trained.astype(int), grams] = True
-        keep = (stands[0] & stands[1])[grams]
+        keep = np.isin(grams, grams[trained]) & np.isin(grams, grams[~trained])
         alive, grams = alive[keep], grams[keep]
         if not len(alive):
             break
@@ -123,25 +141,19 @@ def _copied_runs(
     return [run[:-1] for run in np.split(runs, stops)[: len(generated)]]
 
 
-def mean_distance(histograms: Sequence[NDArray[np.int64]]) -> float:
-    """Mean total variation, 0 to 1, between histograms of one shape, each divided by its sum."""
-    profiles = [np.r_[cells.ravel(), not cells.any()] / max(1, cells.sum()) for cells in histograms]  # last: silence
-    return float(pdist(np.array(profiles), "cityblock").mean() / 2) if len(profiles) > 1 else nan
-
-
-def _bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean; nan for fewer than two values."""
     if len(values) < 2:
         return nan, nan
-    draws = np.random.default_rng(0).integers(len(values), size=(1000, len(values)))
-    low, high = np.percentile(values[draws].mean(1), (2.5, 97.5))
-    return float(low), float(high)
+    rng = np.random.default_rng(0)
+    result = stats.bootstrap((values,), np.mean, n_resamples=1000, method="percentile", random_state=rng)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def _overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Area shared by the histograms of two samples, over bins that hold equal shares of both together.
 
     Such bins, as many as the square root of the smaller sample (2 or more), are proof against outliers.
-    Chance keeps two samples of one distribution below 1: at about 0.8, for 20 or for 100 pieces each.
     """
     if not len(a) or not len(b):
         return nan

@@ -1,20 +1,14 @@
 """Where music comes from, and what a network can learn of it. The lowest room; notebooks 00 and 01 teach it.
 
-Sources: ``corpus`` (embedded in music21), ``midi`` (a folder of files), ``chorale_band`` (arranged from the corpus),
-``datasets`` (public sets that data_scripts fetch), ``band_data`` (bands of any number). The four encodings, each with
-both directions, ``from_score`` and ``to_score``: ``notes``, ``frames``, ``band``, ``events`` (imported by itself, as
-MidiTok is slow to import).
+Sources: `corpus` (embedded in music21), `midi` (a folder of files), `chorale_band` (arranged from the corpus),
+`datasets` (public sets that data_scripts fetch), `band_data` (bands of any number). The four encodings, each with
+both directions, `from_score` and `to_score`: `notes`, `frames`, `band`, `events` (imported by itself, as MidiTok is
+slow to import).
+
+A new data set: what can be had as MIDI files needs no code, as `data` may be any folder; its address goes to
+`datasets.REGISTRY`. Another kind of file is read in `corpus.load` (scores) or `band_data.load` (bands).
 """
 
 from course_lib.music import band, band_data, chorale_band, corpus, datasets, frames, midi, notes
 
-__all__ = [
-    "band",
-    "band_data",
-    "chorale_band",
-    "corpus",
-    "datasets",
-    "frames",
-    "midi",
-    "notes",
-]  # events on demand: slow
+__all__ = ["band", "band_data", "chorale_band", "corpus", "datasets", "frames", "midi", "notes"]

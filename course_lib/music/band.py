@@ -1,12 +1,15 @@
-"""The ``band`` encoding: bool ``(time, 128, 5)``, frames for each of the five instruments of LPD-5.
+"""The `band` encoding: bool `(time, 128, 5)`, frames for each of the five instruments of LPD-5.
 
 Drums are among them, and the first step is on a bar line. Lost: what frames lose, and which of the instruments of a
-family played. Source: chen-horg-zhuo and tham-kim. Taught in notebooks 01 and 06, used in 06 to 10.
+family played. Velocities are not encoded: each instrument has its own in `VELOCITIES` when it is decoded. Bars have
+`BEATS_PER_BAR` beats; a song in another metre is known by :func:`in_four_four`. Source: chen-horg-zhuo and tham-kim.
+Taught in notebooks 01 and 06, used in 06 to 10.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import symusic
@@ -15,7 +18,7 @@ from course_lib.music import frames, midi
 
 INSTRUMENTS = ("Piano", "Guitar", "Bass", "Strings", "Drums")  # the channels of a band, as in the papers
 PROGRAMS = (0, 24, 32, 48, 0)  # General MIDI programs counted from 0, as LPD-5 has them
-VELOCITIES = (80, 70, 90, 64, 90)
+VELOCITIES = (80, 70, 90, 64, 90)  # of decoded notes
 DRUMS = INSTRUMENTS.index("Drums")
 BEATS_PER_BAR = 4  # a band is in 4/4, like LPD-5
 
@@ -35,29 +38,27 @@ def instrument(track: symusic.Track) -> int | None:
     return {0: 0, 3: 1, 4: 2, 12: None, 14: None, 15: None}.get(family, INSTRUMENTS.index("Strings"))
 
 
-def from_score(score: symusic.Score, steps_per_beat: int = 2) -> np.ndarray:
-    """bool (time, 128, 5) of a score in ticks: True while an instrument sounds a pitch.
+def heard_notes(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Start and end in ticks, pitch, and channel, of each note that belongs to a band; int64 `(notes,)` each.
 
-    Times go to the nearest step as in :func:`frames`; of a drum stroke the first step alone is kept, as its
-    length has no meaning and would hide the next stroke. Bars of four beats are counted from where the first 4/4
-    begins, not from time 0, so that step 0 begins a bar; an upbeat comes at the end of a bar of its own.
+    A note without a length (a grace note) is left out, unless it is a drum stroke, whose length has no meaning.
     """
-    bar, columns = BEATS_PER_BAR * score.ticks_per_quarter, []
-    for track in score.tracks:
-        family = instrument(track)
-        if family is not None and track.notes:
-            notes = track.notes.numpy()
-            start, length = notes["time"].astype(np.int64), notes["duration"].astype(np.int64)
-            if family == DRUMS:
-                length = np.ones_like(length)
-            heard = length > 0
-            columns.append(
-                [each[heard] for each in (start, start + length, notes["pitch"], np.full(len(start), family))]
-            )
-    if not columns:
-        return np.zeros((0, 128, len(INSTRUMENTS)), bool)
-    start, end, pitch, channel = map(np.concatenate, zip(*columns, strict=True))
-    anchor = _first_bar_line(score)
+    start, length, pitch, track = midi.all_notes(score)
+    families = [instrument(each) for each in score.tracks]
+    channel = np.array([-1 if family is None else family for family in families], int)[track]
+    heard = (channel >= 0) & ((length > 0) | (channel == DRUMS))
+    return start[heard], (start + length)[heard], pitch[heard], channel[heard]
+
+
+def from_score(score: symusic.Score, steps_per_beat: int = 2) -> np.ndarray:
+    """bool `(time, 128, 5)` of a score in ticks: True while an instrument sounds a pitch.
+
+    Times go to the nearest step as in :mod:`course_lib.music.frames`; of a drum stroke the first step alone is kept,
+    as more would hide the next stroke. Bars of four beats are counted from where the first 4/4 begins, not from time
+    0, so that step 0 begins a bar; an upbeat comes at the end of a bar of its own.
+    """
+    start, end, pitch, channel = heard_notes(score)
+    bar, anchor = BEATS_PER_BAR * score.ticks_per_quarter, _first_bar_line(score)
     early = anchor - start.min(initial=anchor) - score.ticks_per_quarter // (2 * steps_per_beat)
     anchor -= max(0, -(-early // bar)) * bar
     return from_notes(start - anchor, end - anchor, pitch, channel, score.ticks_per_quarter, steps_per_beat)
@@ -71,7 +72,7 @@ def from_notes(
     quarter: int,
     steps_per_beat: int,
 ) -> np.ndarray:
-    """bool (time, 128, 5) of notes with times in ticks, ``quarter`` of them a beat, from the first bar line."""
+    """bool `(time, 128, 5)` of notes with times in ticks, `quarter` of them a beat, from the first bar line."""
     first, last = frames.nearest_steps(start, end, quarter, steps_per_beat)
     first = np.maximum(first, 0)
     last = np.where(channel == DRUMS, first + 1, np.maximum(first + 1, last))
@@ -97,19 +98,31 @@ def in_four_four(score: symusic.Score) -> bool:
 
 
 def to_score(roll: np.ndarray, steps_per_beat: int = 2, tempo: float = 120) -> symusic.Score:
-    """A score of five tracks from bool (time, 128, 5); ``band`` of it gives the roll again, less silence at the end.
+    """A score of five tracks from bool `(time, 128, 5)`.
 
     Each unbroken run of a pitch becomes one held note, but for drums, where each step is a stroke of its own.
-    Raises ValueError for another shape.
+    :func:`from_score` of it gives the roll again, less silence at the end.
+
+    Raises:
+        ValueError: for another shape.
     """
     roll = np.asarray(roll, bool)
     if roll.ndim != 3 or roll.shape[1:] != (128, len(INSTRUMENTS)):
         raise ValueError(f"The roll has shape {roll.shape}: give a bool array of shape (time, 128, 5).")
-    score = symusic.Score(steps_per_beat * frames.STEP_TICKS)
+    pitched = [frames.held_notes(roll[..., channel]) for channel in range(DRUMS)]
+    return new_score([*pitched, frames.strokes(roll[..., DRUMS])], steps_per_beat * frames.STEP_TICKS, tempo)
+
+
+def new_score(parts: Iterable[Iterable[np.ndarray]], ticks_per_quarter: int, tempo: float) -> symusic.Score:
+    """A score in 4/4 from columns of the notes of each instrument: start and length in ticks, and pitch."""
+    score = symusic.Score(ticks_per_quarter)
     score.tempos.append(symusic.Tempo(0, tempo))
-    score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
-    for channel, name in enumerate(INSTRUMENTS):
-        notes = frames.strokes(roll[..., channel]) if channel == DRUMS else frames.held_notes(roll[..., channel])
-        track = midi.new_track(*notes, VELOCITIES[channel], PROGRAMS[channel], name, channel == DRUMS)
-        score.tracks.append(track)
+    score.time_signatures.append(symusic.TimeSignature(0, BEATS_PER_BAR, 4))
+    score.tracks = [new_track(channel, *columns) for channel, columns in enumerate(parts)]
     return score
+
+
+def new_track(channel: int, start: np.ndarray, length: np.ndarray, pitch: np.ndarray) -> symusic.Track:
+    """The track of one instrument, at its own velocity."""
+    sound = VELOCITIES[channel], PROGRAMS[channel], INSTRUMENTS[channel]
+    return midi.new_track(start, length, pitch, *sound, is_drum=channel == DRUMS)

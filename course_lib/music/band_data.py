@@ -1,9 +1,10 @@
-"""Songs as band rolls, packed in memory or mapped from disk: any number of them."""
+"""Songs as band rolls, packed in memory or mapped from disk: any number of them. Notebook 06 loads them first."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,18 @@ from course_lib.music import band, chorale_band, midi
 CELLS = 128 * len(band.INSTRUMENTS)  # of one step of a band
 
 
+@dataclass(frozen=True, eq=False)
 class Bands:
     """Songs as band rolls on one grid, packed eight cells to a byte, in memory or mapped from disk.
 
-    ``bands[i]`` is a song, bool ``(time, 128, 5)``. ``shards`` are arrays uint8 ``(steps, 80)``, and ``places``
-    gives for each song its shard, its first step there and its length: int ``(songs, 3)``. Nothing of a mapped
-    shard is read before it is asked for.
+    `bands[i]` is a song, bool `(time, 128, 5)`. Nothing of a mapped shard is read before it is asked for.
     """
 
-    def __init__(
-        self,
-        shards: Sequence[np.ndarray],
-        places: np.ndarray,
-        names: Sequence[str],
-        steps_per_beat: int,
-        fingerprint: str,
-    ):
-        self.shards, self.places, self.names = shards, places, names
-        self.steps_per_beat, self.fingerprint = steps_per_beat, fingerprint
+    shards: Sequence[np.ndarray]  # uint8 (steps, 80) each, songs one after another
+    places: np.ndarray  # int (songs, 3): of each song its shard, its first step there and its length
+    names: Sequence[str]
+    steps_per_beat: int
+    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.places)
@@ -41,13 +36,16 @@ class Bands:
 
     def part(self, songs: Sequence[int]) -> Bands:
         """Some of the songs, by their numbers; the packed music is shared."""
-        names = [self.names[song] for song in songs]
-        return Bands(self.shards, self.places[songs], names, self.steps_per_beat, self.fingerprint)
+        return replace(self, places=self.places[songs], names=[self.names[song] for song in songs])
 
     def windows(self, length: int, hop: int) -> np.ndarray:
-        """Where the windows of ``length`` steps begin, one every ``hop`` steps of each song.
+        """Where the windows of `length` steps begin, one every `hop` steps of each song; none crosses two songs.
 
-        int ``(windows, 2)``: shard and step. No window crosses two songs. Raises ValueError where none fits.
+        Returns:
+            int `(windows, 2)`: shard and step.
+
+        Raises:
+            ValueError: where no song is long enough.
         """
         counts = np.maximum(0, (self.places[:, 2] - length) // hop + 1)
         if not counts.sum():
@@ -62,32 +60,32 @@ class Bands:
     def openings(self, length: int, count: int) -> np.ndarray:
         """The first steps of songs after their first bar, which may hold no more than an upbeat.
 
-        Bool ``(count, length, 128, 5)``; songs are used again where there are fewer.
+        bool `(count, length, 128, 5)`; songs are used again where there are fewer.
         """
         bar = band.BEATS_PER_BAR * self.steps_per_beat
         windows = self.windows(bar + length, int(self.places[:, 2].max())) + [0, bar]
         return self.cut(windows[np.arange(count) % len(windows)], length)
 
     def excerpts(self, length: int, most: int = 300) -> np.ndarray:
-        """Pieces of the songs, none overlapping another; ``most`` of them, evenly spread, where there are more.
+        """Pieces of the songs, none overlapping another; `most` of them, evenly spread, where there are more.
 
-        Bool ``(pieces, length, 128, 5)``; ends of songs that do not fill a piece are left out.
+        bool `(pieces, length, 128, 5)`; ends of songs that do not fill a piece are left out.
         """
         windows = self.windows(length, length)
         return self.cut(windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)], length)
 
     def comparable_length(self, length: int, block: int, songs: int = 5) -> int:
-        """``length`` steps, or fewer whole blocks where fewer than ``songs`` songs are so long; a block at least."""
+        """`length` steps, or fewer whole blocks where fewer than `songs` songs are so long; a block at least."""
         reached = int(np.sort(self.places[:, 2])[-songs:][0])
         return min(length, max(block, reached // block * block))
 
     def cut(self, windows: np.ndarray, length: int) -> np.ndarray:
-        """The music of windows: bool ``(windows, length, 128, 5)``."""
+        """The music of windows: bool `(windows, length, 128, 5)`."""
         return _unpacked(np.stack([self.shards[shard][step : step + length] for shard, step in windows]))
 
 
 def pack(rolls: Sequence[np.ndarray], names: Sequence[str], steps_per_beat: int, fingerprint: str) -> Bands:
-    """Band rolls, bool ``(time, 128, 5)`` each, as Bands in memory."""
+    """Band rolls, bool `(time, 128, 5)` each, as Bands in memory."""
     packed = [np.packbits(roll.reshape(len(roll), CELLS), axis=1) for roll in rolls]
     steps = np.array([len(roll) for roll in rolls])
     places = np.stack([np.zeros_like(steps), np.cumsum(steps) - steps, steps], axis=1)
@@ -95,7 +93,7 @@ def pack(rolls: Sequence[np.ndarray], names: Sequence[str], steps_per_beat: int,
 
 
 def _unpacked(packed: np.ndarray) -> np.ndarray:
-    """uint8 (…, 80) to bool (…, 128, 5)"""
+    """uint8 `(…, 80)` to bool `(…, 128, 5)`."""
     cells = np.unpackbits(packed, axis=-1).view(bool)
     return cells.reshape(*packed.shape[:-1], 128, len(band.INSTRUMENTS))
 
@@ -103,11 +101,20 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
 def load(
     data: str | Path = "embedded", steps_per_beat: int = 2, only_four_four: bool = True, only_complete: bool = True
 ) -> Bands:
-    """Band music: the chorale band (``data="embedded"``), a folder of MIDI, or what data_scripts.lpd5 prepared.
+    """Band music: the chorale band (`data="embedded"`), a folder of MIDI files, or what data_scripts.lpd5 prepared.
 
-    With ``only_four_four``, songs with other bars are left out, with ``only_complete`` those in which one of the
-    five instruments never sounds; a line says how many there were of each, left out or not. Raises ValueError
-    where no song is left, and where prepared data stand on another grid.
+    A line says how many songs were in another metre or lack an instrument, left out or not. What every lesson on bands
+    calls: a data set of another kind is added here.
+
+    Args:
+        data: "embedded", or the path of a folder.
+        steps_per_beat: the grid; prepared data have one already.
+        only_four_four: leave out songs with bars of another kind, such as 3/4. (With False their bars are not kept
+            apart: every measure by the bar counts four beats.)
+        only_complete: leave out songs in which one of the five instruments never sounds.
+
+    Raises:
+        ValueError: where no song is left, and where prepared data stand on another grid.
     """
     prepared = Path(data).expanduser()
     if (prepared / "bands.json").is_file():

@@ -1,7 +1,8 @@
 """The chorale band: Bach's four-part chorales arranged by rule for the five instruments of a band.
 
 A stand-in for LPD-5-cleansed, which has to be downloaded: five instruments that fit one another, made from
-music that every user has. Real are the notes and the harmony; the guitar's figures and the drums are ours.
+music that every user has. Real are the notes and the harmony; the guitar's figures and the drums are ours. Notebook
+06 plays it.
 """
 
 from __future__ import annotations
@@ -57,15 +58,8 @@ def arrange(piece: midi.Piece) -> symusic.Score:
         [note for row in sounding[1:3] for note in _held(row)],
         _drums(eighths, phrases or list(range(PHRASE, eighths, PHRASE)), BEATS[drawn // 3 % 3]),
     ]
-    score = symusic.Score(TICKS)
-    score.tempos.append(symusic.Tempo(0, piece.score.tempos[0].qpm))
-    score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
-    for channel, notes in enumerate(parts):
-        track = symusic.Track(band.INSTRUMENTS[channel], band.PROGRAMS[channel], channel == band.DRUMS)
-        for start, length, pitch in sorted(notes):
-            track.notes.append(symusic.Note(start, length, pitch, band.VELOCITIES[channel]))
-        score.tracks.append(track)
-    return score
+    columns = [np.array(sorted(notes)).T for notes in parts]
+    return band.new_score(columns, TICKS, piece.score.tempos[0].qpm)
 
 
 def _voices(score: symusic.Score) -> list[symusic.Track | None]:

@@ -1,13 +1,17 @@
-"""The embedded corpus: Bach, Haydn, Mozart and Beethoven from inside the music21 package."""
+"""Pieces of music by the name of their source: the embedded corpus, or a folder of MIDI files.
+
+The embedded corpus is Bach, Haydn, Mozart and Beethoven from inside the music21 package. Notebook 00 loads it.
+"""
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import json
 import multiprocessing
 import os
-import shutil
-import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
@@ -20,30 +24,53 @@ from course_lib import files
 from course_lib.music import midi
 
 COMPOSERS = ("bach", "haydn", "mozart", "beethoven")
+FORMAT = 4  # of the cache: another number makes everybody build it again
 TICKS_PER_QUARTER = 10080  # divisible by 2^5, 9, 5 and 7: every rhythm of the corpus falls on a whole tick
 DEFAULT_TEMPO = 100  # quarter notes a minute, for the many scores that print no tempo
 
 
 def load(data: str | Path = "embedded") -> list[midi.Piece]:
-    """Pieces of the embedded corpus (``data="embedded"``) or of a folder of MIDI files, sorted by name."""
+    """Pieces of the embedded corpus (`data="embedded"`) or of a folder of MIDI files, sorted by name.
+
+    What every lesson on piano music calls: a data set of another kind gets its name here (and in :func:`state`).
+    """
     return embedded() if str(data) == "embedded" else midi.folder(data)
+
+
+def state(data: str | Path = "embedded") -> str:
+    """A short text that changes when what `data` names does, found without reading a note.
+
+    For the embedded corpus its format and music21's version; for data that data_scripts prepared a hash of their
+    bands.json; for a folder of MIDI files a hash of their paths, sizes and times of change.
+    """
+    if str(data) == "embedded":
+        return f"embedded-{FORMAT}-music21-{version('music21')}"
+    root, digest = Path(data).expanduser(), hashlib.sha256()
+    if (root / "bands.json").is_file():
+        digest.update((root / "bands.json").read_bytes())
+    else:
+        for path in midi.midi_files(root):
+            about = path.stat()
+            row = f"{path.relative_to(root).as_posix()} {about.st_size} {about.st_mtime_ns}\n"
+            digest.update(row.encode(errors="surrogateescape"))  # file names need not be UTF-8
+    return digest.hexdigest()[:12]
 
 
 def embedded() -> list[midi.Piece]:
     """Bach, Haydn, Mozart and Beethoven from the corpus inside the music21 package.
 
-    Built once into the cache (about a minute on two cores), then read in well under a second. A cache that
-    was damaged, or made by another music21, is built again. Parts are kept as tracks, ties are joined, grace
-    notes (which have no length) are left out and repeats are not played twice. Each file of the corpus keeps
-    its own licence, so none of it is committed: it comes from the package on the user's machine.
+    Built once into the cache (half a minute on two cores), then read in well under a second. A cache that was
+    damaged, or made by another music21, is built again. Parts are kept as tracks, ties are joined, grace notes (which
+    have no length) are left out and repeats are not played twice. Each file of the corpus keeps its own licence, so
+    none of it is committed: it comes from the package on the user's machine.
     """
-    where = files.cache_folder() / f"embedded-3-music21-{version('music21')}"
-    pieces = _read_cache(where)
+    path = files.cache_folder() / f"{state('embedded')}.zip"
+    pieces = _read_cache(path)
     if pieces is None:
-        _build_cache(where)
-        pieces = _read_cache(where)
+        _build_cache(path)
+        pieces = _read_cache(path)
     if pieces is None:
-        raise OSError(f"The corpus built in {where} cannot be read back: is the disk full or failing?")
+        raise OSError(f"The corpus built in {path} cannot be read back: is the disk full or failing?")
     return pieces
 
 
@@ -63,8 +90,8 @@ def import_music21():
 def corpus_paths() -> list[tuple[str, Path]]:
     """(name, path) of each distinct work of the four composers, by file name.
 
-    The corpus has some works twice, as .krn beside .mxl: the .mxl is taken. Its .rntxt files hold
-    harmonic analyses, not music.
+    The corpus has some works twice, as .krn beside .mxl: the .mxl is taken. Its .rntxt files hold harmonic analyses,
+    not music.
     """
     corpus = import_music21().corpus
 
@@ -80,25 +107,26 @@ def corpus_paths() -> list[tuple[str, Path]]:
 
 
 def score_from_music21(stream) -> symusic.Score:
-    """A music21 score as a symusic score at 10,080 ticks a quarter: a track a part.
+    """A music21 score as a symusic score at 10,080 ticks a quarter: a track a part, without percussion.
 
-    The stream itself is moved to sounding pitch, where its parts are written for transposing instruments.
-    Markers "bar line" (the first, after an upbeat if there is one) and "fermata" (where it ends, in any
-    part) keep what MIDI has no event for.
+    The stream itself is moved to sounding pitch, where its parts are written for transposing instruments. Markers
+    "bar line" (the first, after an upbeat if there is one) and "fermata" (where it ends, in any part) keep what MIDI
+    has no event for.
     """
     score = symusic.Score(TICKS_PER_QUARTER)
     marks = stream.recurse().getElementsByClass("MetronomeMark")
     tempos = [mark.getQuarterBPM() for mark in marks if mark.number]
     score.tempos.append(symusic.Tempo(0, tempos[0] if tempos else DEFAULT_TEMPO))
     stream.toSoundingPitch(inPlace=True)
-    for offset, signature in _time_signatures(stream):
-        numerator, denominator = map(int, signature.split("/"))
-        score.time_signatures.append(symusic.TimeSignature(offset, numerator, denominator))
+    signatures = stream.parts[0].recurse().getElementsByClass("TimeSignature")
+    placed = {_ticks(signature.getOffsetInHierarchy(stream)): signature for signature in signatures}
+    for time, signature in sorted(placed.items()):
+        score.time_signatures.append(symusic.TimeSignature(time, signature.numerator, signature.denominator))
     for text, place in _marks(stream):
         score.markers.append(symusic.TextMeta(_ticks(place), text))
     for part in stream.parts:
         track = symusic.Track(name=str(part.partName or ""), program=0)
-        for start, length, pitch in _sounding_notes(part):
+        for start, length, pitch in _joined_notes(part):
             track.notes.append(symusic.Note(start, length, pitch, 80))
         if track.notes:
             score.tracks.append(track)
@@ -117,7 +145,7 @@ def _marks(stream) -> list[tuple[str, float]]:
     return [("bar line", upbeat), *(("fermata", end) for end in sorted(fermatas))]
 
 
-def _sounding_notes(part) -> list[list[int]]:
+def _joined_notes(part) -> list[list[int]]:
     """[start, length, pitch] in ticks, ties joined.
 
     Joined here because music21's stripTies takes longer than parsing, and misses ties inside chords.
@@ -126,7 +154,7 @@ def _sounding_notes(part) -> list[list[int]]:
     tied: dict[tuple[int, int], list[int]] = {}  # (pitch, end) → the note that a tie lengthens there
     for element in part.flatten().notes:
         start, length = _ticks(element.offset), _ticks(element.quarterLength)
-        if length <= 0:
+        if length <= 0 or not element.pitches:  # a grace note, or percussion
             continue
         for member in element.notes if element.isChord else [element]:
             pitch = member.pitch.midi
@@ -145,45 +173,37 @@ def _ticks(quarters) -> int:
     return round(quarters * TICKS_PER_QUARTER)
 
 
-def _time_signatures(stream) -> list[tuple[int, str]]:
-    found = {}
-    for signature in stream.parts[0].recurse().getElementsByClass("TimeSignature"):
-        found[_ticks(signature.getOffsetInHierarchy(stream))] = signature.ratioString
-    return sorted(found.items())
+# ---------------------------------------------------------------- the cache: a .zip of MIDI files, one a piece
 
 
-def _convert_work(name: str, source: Path, folder: Path) -> dict | None:
-    converter = import_music21().converter
-
-    score = score_from_music21(converter.parse(source, forceSource=True))
-    if score.note_num() == 0:
-        return None
-    content = score.dumps_midi()
-    _cached_midi(folder, name).write_bytes(content)
-    return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _cached_midi(folder: Path, name: str) -> Path:
-    return folder / (name.replace("/", "_") + ".mid")
-
-
-def _build_cache(where: Path) -> None:
+def _read_cache(path: Path) -> list[midi.Piece] | None:
+    """The cached pieces, or None where the cache is absent or damaged, which its checksums tell."""
     try:
-        where.parent.mkdir(parents=True, exist_ok=True)
-        prefix = where.name + ".partial-"
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=where.parent, ignore_cleanup_errors=True) as partial:
-            built = Path(partial) / "corpus"  # a folder that others may read, as a temporary one is not
-            built.mkdir()
-            _convert_works(built)
-            try:
-                built.rename(where)
-            except OSError:
-                if _read_cache(where) is None:  # else another process has built the same meanwhile
-                    shutil.rmtree(where, ignore_errors=True)
-                    built.rename(where)
+        with zipfile.ZipFile(path) as archive:
+            contents = {name.removesuffix(".mid"): archive.read(name) for name in archive.namelist()}
+            if len(contents) != int(archive.comment):
+                return None
+        return [
+            midi.new_piece(name, name.split("/")[0], symusic.Score.from_midi(content))
+            for name, content in contents.items()
+        ]
+    except Exception:  # a damaged .zip raises many types
+        return None
+
+
+def _build_cache(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = set()
+        with files.atomic_write(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in sorted(_converted_works()):
+                if content not in written:  # some works stand twice under two names, note for note
+                    archive.writestr(f"{name}.mid", content)
+                    written.add(content)
+            archive.comment = str(len(written)).encode()  # as the list of files in a .zip has no checksum
     except OSError as error:
         raise OSError(
-            f"The corpus cache {where} could not be written ({error}): free some disk space, "
+            f"The corpus cache {path} could not be written ({error}): free some disk space, "
             "or set COURSE_CACHE to a folder that can be written."
         ) from error
     except BrokenProcessPool as error:
@@ -193,37 +213,28 @@ def _build_cache(where: Path) -> None:
         ) from error
 
 
-def _convert_works(folder: Path) -> None:
-    works = corpus_paths()
-    # Largest first, so that both cores finish together; spawned, since a fork of a process that runs
-    # a deep-learning library can hang.
-    works.sort(key=lambda work: -work[1].stat().st_size)
+def _converted_works() -> Iterator[tuple[str, bytes]]:
+    """(name, MIDI file) of the works that hold notes, converted on all cores."""
+    # Largest first, so that all cores finish together; spawned, since a fork of a process that runs a deep-learning
+    # library can hang; and with fewer searches for garbage, which take a fifth of the time.
+    works = sorted(corpus_paths(), key=lambda work: -work[1].stat().st_size)
     workers = min(8, os.cpu_count() or 1)  # a container may see all cores of a large machine, and have little memory
-    with ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(_convert_work, name, source, folder) for name, source in works]
-        progress = tqdm(jobs, desc="Building the embedded corpus (once)", unit="piece", mininterval=5)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=gc.set_threshold, initargs=(200_000,)) as pool:
+        jobs = {pool.submit(_as_midi, source): name for name, source in works}
         try:
-            rows = [row for job in progress if (row := job.result())]
+            for job in tqdm(jobs, desc="Building the embedded corpus (once)", unit="piece", mininterval=5):
+                if content := job.result():
+                    yield jobs[job], content
         finally:  # an interruption would otherwise wait for every piece
             pool.shutdown(cancel_futures=True)
-    kept: dict[str, dict] = {}
-    for row in sorted(rows, key=lambda row: row["name"]):
-        kept.setdefault(row["sha256"], row)  # some works stand twice under two names, note for note
-    for row in rows:
-        if row not in kept.values():
-            _cached_midi(folder, row["name"]).unlink()
-    (folder / "index.json").write_text(json.dumps(list(kept.values()), indent=0))
 
 
-def _read_cache(where: Path) -> list[midi.Piece] | None:
-    """The cached pieces, or None where the cache is absent or differs in one byte from what was built."""
-    try:
-        pieces = []
-        for row in json.loads((where / "index.json").read_text()):
-            content = _cached_midi(where, row["name"]).read_bytes()
-            if hashlib.sha256(content).hexdigest() != row["sha256"]:
-                return None
-            pieces.append(midi.new_piece(row["name"], row["name"].split("/")[0], symusic.Score.from_midi(content)))
-        return pieces or None
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        return None
+def _as_midi(source: Path) -> bytes | None:
+    """A work of the corpus as a MIDI file; None where it has no notes."""
+    music21 = import_music21()
+
+    with warnings.catch_warnings():  # of bars that are too long in the corpus itself: nothing that a user could mend
+        warnings.simplefilter("ignore", music21.musicxml.xmlObjects.MusicXMLWarning)
+        score = score_from_music21(music21.converter.parse(source, forceSource=True))
+    return score.dumps_midi() if score.note_num() else None

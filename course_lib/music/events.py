@@ -1,13 +1,13 @@
-"""Scores as a sequence of tokens, and back: the ``events`` encoding, MidiTok's TSD (time shift, duration).
+"""The `events` encoding: int32 `(tokens,)`, MidiTok's TSD (time shift, duration). Taught in notebook 01, used in 11.
 
-A song is ``BOS``, its events in order of time, ``EOS``. A note is two tokens, its pitch and its duration
-(``Pitch_60 Duration_1.0.4``: one beat and no step, at 4 steps a beat), a drum stroke one (``PitchDrum_36``).
-``TimeShift`` moves on in time, and a longer silence takes several. ``Program`` names the instrument of the notes
-that follow, until the next ``Program``. (One in front of every note, MidiTok's other way, takes 1.4 times as many
+A song is `BOS`, its events in order of time, `EOS`. A note is two tokens, its pitch and its duration
+(`Pitch_60 Duration_1.0.4`: one beat and no step, at 4 steps a beat), a drum stroke one (`PitchDrum_36`).
+`TimeShift` moves on in time, and a longer silence takes several. `Program` names the instrument of the notes
+that follow, until the next `Program`. (One in front of every note, MidiTok's other way, takes 1.4 times as many
 tokens for piano music and 1.1 times for the chorale band.) Notes that begin together stand in order of
 instrument, then pitch. One vocabulary serves piano and band, and it is the same for any data.
 
-Kept, on the grid: all that ``frames`` and ``frames.onsets`` show of each family, so that a note struck again is not
+Kept, on the grid: all that `frames` and its `onsets` show of each family, so that a note struck again is not
 lost. A pitch that is struck while it sounds in the same family ends there and goes on with the new note, as MIDI and
 a keyboard want it. Lost: what is finer than a step, what sounds past 16 beats of one note, the length of drum
 strokes, velocities, tempo, time signatures and bar lines, silence at the end, and which of the instruments of a
@@ -16,16 +16,13 @@ family played (the families, and the effects that belong to none, are those of `
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 
 import miditok
 import numpy as np
 import symusic
 
-from course_lib.music import band, frames, midi
+from course_lib.music import band, frames
 
 STEPS_PER_BEAT = 4
 LONGEST = 16  # beats of one token; in the embedded corpus one note in 8,000 is longer
@@ -55,7 +52,7 @@ STATES = tuple(GRAMMAR)
 
 @cache
 def tokenizer() -> miditok.TSD:
-    """MidiTok's TSD with the settings of this encoding; the token of a name is ``tokenizer()["Pitch_60"]``."""
+    """MidiTok's TSD with the settings of this encoding; the token of a name is `tokenizer()["Pitch_60"]`."""
     return miditok.TSD(
         miditok.TokenizerConfig(
             beat_res={(0, LONGEST): STEPS_PER_BEAT},
@@ -77,31 +74,37 @@ def tokenizer() -> miditok.TSD:
 
 @cache
 def vocabulary() -> tuple[str, ...]:
-    """The name of each token, such as ``"Pitch_60"``; its place is the token."""
-    return tuple(name.removesuffix("_None") for name in sorted(tokenizer().vocab, key=tokenizer().vocab.get))
+    """The name of each token, such as `"Pitch_60"`; its place is the token."""
+    return tuple(name.removesuffix("_None") for name in tokenizer().vocab)
 
 
 def from_score(score: symusic.Score) -> np.ndarray:
-    """int32 ``(tokens,)`` of a score in ticks, from BOS to EOS.
+    """int32 `(tokens,)` of a score in ticks, from BOS to EOS.
 
     Starts and ends go to the nearest step as in :func:`course_lib.music.frames.from_score`, so that a note lasts one
-    step at least. Notes without a length (grace notes) are left out. Raises ValueError where no note is left.
+    step at least. Notes without a length (grace notes) are left out.
+
+    Raises:
+        ValueError: where no note is left.
     """
-    gridded = _on_grid(score)
-    if not gridded.tracks:
+    quantized = _quantized(score)
+    if not quantized.tracks:
         raise ValueError(
             "The score has nothing to tokenize, as it holds no note of an instrument of the band (piano, guitar, "
             "bass, strings, drums): leave this MIDI file out."
         )
-    tokens = tokenizer().encode(gridded, no_preprocess_score=True).ids
+    tokens = tokenizer().encode(quantized, no_preprocess_score=True).ids
     return np.array([tokenizer()["BOS_None"], *tokens, tokenizer()["EOS_None"]], np.int32)
 
 
 def to_score(tokens: np.ndarray, tempo: float = 120) -> symusic.Score:
-    """A score of up to five tracks, in the order of `course_lib.music.band.INSTRUMENTS`, from tokens ``(tokens,)``.
+    """A score of up to five tracks, in the order of `course_lib.music.band.INSTRUMENTS`, from tokens `(tokens,)`.
 
     Any part of a sequence will do; notes ahead of its first Program go to the piano, and what the `GRAMMAR` does not
-    allow, such as a pitch without a duration, may be passed over. Raises ValueError for a number that is no token.
+    allow, such as a pitch without a duration, may be passed over.
+
+    Raises:
+        ValueError: for a number that is no token.
     """
     tokens = np.asarray(tokens)
     unknown = tokens[(tokens < 0) | (tokens >= len(vocabulary()))]
@@ -113,28 +116,21 @@ def to_score(tokens: np.ndarray, tempo: float = 120) -> symusic.Score:
     score = tokenizer().decode(tokens.tolist()).resample(STEPS_PER_BEAT * frames.STEP_TICKS)
     played = {band.DRUMS if track.is_drum else band.PROGRAMS.index(track.program): track for track in score.tracks}
     columns = {family: played[family].notes.numpy() for family in sorted(played)}
-    score.tracks = [_track(family, c["time"], c["duration"], c["pitch"]) for family, c in columns.items()]
+    score.tracks = [band.new_track(family, c["time"], c["duration"], c["pitch"]) for family, c in columns.items()]
     score.tempos = [symusic.Tempo(0, tempo)]  # in place of MidiTok's 120
     return score
 
 
-def _on_grid(score: symusic.Score) -> symusic.Score:
+def _quantized(score: symusic.Score) -> symusic.Score:
     """What of a score is encoded: a track for each family that plays, 4 ticks a quarter note; strokes of any length."""
-    notes: dict[int, list[np.ndarray]] = {}
-    for track in score.tracks:
-        family, columns = band.instrument(track), track.notes.numpy()
-        if family is not None:
-            start, length = columns["time"].astype(np.int64), columns["duration"].astype(np.int64)
-            first, last = frames.nearest_steps(start, start + length, score.ticks_per_quarter, STEPS_PER_BEAT)
-            heard = (length > 0) | (family == band.DRUMS)
-            notes.setdefault(family, []).append(np.stack([first, last, columns["pitch"]])[:, heard])
-    gridded = symusic.Score(STEPS_PER_BEAT)
-    for family in sorted(notes):
-        first, last, pitch = _one_at_a_time(*np.concatenate(notes[family], axis=1))
-        if len(first):
-            length = np.minimum(last - first, LONGEST * STEPS_PER_BEAT)
-            gridded.tracks.append(_track(family, first, length, pitch))
-    return gridded
+    start, end, pitch, channel = band.heard_notes(score)
+    first, last = frames.nearest_steps(start, end, score.ticks_per_quarter, STEPS_PER_BEAT)
+    quantized = symusic.Score(STEPS_PER_BEAT)
+    for family in np.unique(channel).tolist():
+        own = channel == family
+        begin, end, sound = _one_at_a_time(first[own], last[own], pitch[own])
+        quantized.tracks.append(band.new_track(family, begin, np.minimum(end - begin, LONGEST * STEPS_PER_BEAT), sound))
+    return quantized
 
 
 def _one_at_a_time(first: np.ndarray, last: np.ndarray, pitch: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -149,17 +145,12 @@ def _one_at_a_time(first: np.ndarray, last: np.ndarray, pitch: np.ndarray) -> tu
     return first[kept], last[kept], pitch[kept]
 
 
-def _track(family: int, start: np.ndarray, length: np.ndarray, pitch: np.ndarray) -> symusic.Track:
-    sound = band.VELOCITIES[family], band.PROGRAMS[family], band.INSTRUMENTS[family]
-    return midi.new_track(start, length, pitch, *sound, is_drum=family == band.DRUMS)
-
-
 @cache
 def grammar() -> np.ndarray:
-    """int8 ``(states, vocabulary)``: the state after each token, as a number of `STATES`; -1: it may not come.
+    """int8 `(states, vocabulary)`: the state after each token, as a number of `STATES`; -1: it may not come.
 
-    To generate, begin at ``state = state_after(prompt)``, draw among the tokens with ``grammar()[state] >= 0``, and
-    go on from ``grammar()[state, token]``. States may be an array, one for each song that is generated.
+    To generate, begin at `state = state_after(prompt)`, draw among the tokens with `grammar()[state] >= 0`, and
+    go on from `grammar()[state, token]`. States may be an array, one for each song that is generated.
     """
     table = np.full((len(STATES), len(vocabulary())), -1, np.int8)
     for state, following in enumerate(GRAMMAR.values()):
@@ -171,7 +162,11 @@ def grammar() -> np.ndarray:
 
 
 def state_after(tokens: np.ndarray) -> int:
-    """The state of the grammar after a sequence from BOS on. Raises ValueError where the sequence is ill-formed."""
+    """The state of the grammar after a sequence from BOS on.
+
+    Raises:
+        ValueError: where the sequence is ill-formed.
+    """
     state = STATES.index("start")
     for place, token in enumerate(np.asarray(tokens).tolist()):
         if not 0 <= token < len(vocabulary()):
@@ -186,7 +181,13 @@ def state_after(tokens: np.ndarray) -> int:
 
 
 def transpose(tokens: np.ndarray, semitones: int) -> np.ndarray:
-    """The tokens ``(...)`` with every pitch moved up; drum strokes stay. Raises ValueError past a pitch of 0 or 127."""
+    """The tokens `(...)` with every pitch moved up; drum strokes stay.
+
+    The same tokens as by MidiTok's `augment_score`, which needs the score again and takes sixty times as long.
+
+    Raises:
+        ValueError: past a pitch of 0 or 127.
+    """
     tokens, lowest = np.asarray(tokens), tokenizer()["Pitch_0"]
     pitched = (tokens >= lowest) & (tokens < lowest + 128)
     pitches = tokens[pitched] - lowest
@@ -196,26 +197,3 @@ def transpose(tokens: np.ndarray, semitones: int) -> np.ndarray:
             "pitches 0 to 127: choose a smaller interval."
         )
     return np.where(pitched, tokens + semitones, tokens).astype(tokens.dtype)
-
-
-def save_vocabulary(path: str | Path) -> None:
-    """Writes the names of the tokens, in order, to a JSON file to stand beside a model."""
-    Path(path).write_text(json.dumps(vocabulary(), indent=0))
-
-
-def check_vocabulary(path: str | Path, outputs: int) -> None:
-    """Raises ValueError unless the saved vocabulary is that of this encoding and fits a model's number of outputs."""
-    try:
-        saved = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is no saved vocabulary ({error}): save it beside the model again.") from error
-    if len(saved) != outputs:
-        raise ValueError(
-            f"The vocabulary in {path} has {len(saved)} tokens and the model {outputs} outputs: "
-            "load the vocabulary that was saved with this model."
-        )
-    if saved != list(vocabulary()):
-        raise ValueError(
-            f"The vocabulary in {path} is not that of the events encoding with MidiTok {version('miditok')}: "
-            "install the package versions of the lock, or train the model again."
-        )

@@ -1,8 +1,9 @@
-"""The ``frames`` encoding: bool ``(time, 128)``, a row for each grid step, True while a pitch sounds.
+"""The `frames` encoding: bool `(time, 128)`, a row for each grid step, True while a pitch sounds.
 
 Lost: what is finer than a step, whether a pitch was struck again or held, velocities, tracks, silence at the end.
 Notes without a length (grace notes) and drum tracks are left out. A beat is a quarter note. Source: morris-leou.
-Taught in notebook 01, used in 05.
+Taught in notebook 01, used in 05. (symusic's own `pianoroll` sounds grace notes, and rounds a note's length instead of
+its end: at 3 steps a beat, 449 of the 456 pieces of the embedded corpus come out otherwise.)
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ STEP_TICKS = 120  # of the scores made from frames
 
 
 def from_score(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
-    """bool (time, 128) of a score in ticks: True while a pitch sounds; (0, 128) if none does.
+    """bool `(time, 128)` of a score in ticks: True while a pitch sounds; `(0, 128)` if none does.
 
     A note sounds from its start to its end, both at the nearest step (halfway up), and for one step at least.
     """
@@ -28,7 +29,7 @@ def from_score(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
 
 
 def onsets(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
-    """bool, of the shape of ``frames``: True where a note begins."""
+    """bool `(time, 128)`, of the shape of :func:`from_score`: True where a note begins."""
     first, last, pitch = _steps(score, steps_per_beat)
     roll = np.zeros((last.max(initial=0), 128), bool)
     roll[first, pitch] = True
@@ -38,9 +39,12 @@ def onsets(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
 def to_score(
     roll: np.ndarray, steps_per_beat: int = 4, tempo: float = 120, velocity: int = 80, program: int = 0
 ) -> symusic.Score:
-    """A one-track score from bool (time, 128): each unbroken run of a pitch becomes one held note.
+    """A one-track score from bool `(time, 128)`: each unbroken run of a pitch becomes one held note.
 
-    ``frames`` of it gives the roll again, less silent rows at the end. Raises ValueError for another shape.
+    :func:`from_score` of it gives the roll again, less silent rows at the end.
+
+    Raises:
+        ValueError: for another shape.
     """
     roll = np.asarray(roll, bool)
     if roll.ndim != 2 or roll.shape[1] != 128:
@@ -49,7 +53,7 @@ def to_score(
 
 
 def held_notes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start and length in ticks, and pitch, of each unbroken run of a pitch in a bool (time, 128)."""
+    """Start and length in ticks, and pitch, of each unbroken run of a pitch in a bool `(time, 128)`."""
     change = np.diff(np.pad(roll, ((1, 1), (0, 0))).astype(np.int8), axis=0).T
     pitch, first = np.nonzero(change == 1)
     _, last = np.nonzero(change == -1)  # in the same order: by pitch, then time
@@ -58,7 +62,7 @@ def held_notes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def strokes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As :func:`_held_notes`, each step of a bool (time, 128) a note of its own."""
+    """As :func:`held_notes`, each step of a bool `(time, 128)` a note of its own."""
     step, pitch = np.nonzero(roll)
     return step * STEP_TICKS, np.full_like(step, STEP_TICKS), pitch
 
@@ -72,14 +76,17 @@ def _steps(score: symusic.Score, steps_per_beat: int) -> tuple[np.ndarray, np.nd
 def nearest_steps(
     start: np.ndarray, end: np.ndarray, quarter: int, steps_per_beat: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First step and the step after the last, of notes from start to end in ticks; one step at least."""
+    """First step and the step after the last, of notes from start to end in ticks; one step at least.
+
+    The one rule by which `frames`, `band` and `events` put music on their grid.
+    """
     first = (2 * start * steps_per_beat + quarter) // (2 * quarter)  # rounds in whole numbers, halfway up
     last = (2 * end * steps_per_beat + quarter) // (2 * quarter)
     return first, np.maximum(first + 1, last)
 
 
 def every_step(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each step of each note from ``first`` to before ``last``, and the number of its note."""
+    """Each step of each note from `first` to before `last`, and the number of its note."""
     lengths = last - first
     note = np.repeat(np.arange(len(first)), lengths)
     return np.arange(lengths.sum()) + np.repeat(first - (np.cumsum(lengths) - lengths), lengths), note

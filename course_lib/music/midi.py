@@ -42,10 +42,13 @@ def fingerprint(pieces: list[Piece]) -> str:
 
 
 def folder(path: str | Path) -> list[Piece]:
-    """Every readable ``.mid`` or ``.midi`` file at any depth below ``path``, as pieces sorted by name.
+    """Every `.mid` or `.midi` file at any depth below `path` that can be used, as pieces sorted by name.
 
-    The composer is the first folder below ``path``, or "" for a file at the top. A file that cannot be used
-    is named on stderr with its reason and counted. Raises ValueError when nothing usable is found.
+    The composer is the first folder below `path`, or "" for a file at the top. A file that cannot be read, or holds
+    drums only, is named on stderr with the reason and counted.
+
+    Raises:
+        ValueError: when nothing usable is found.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -58,6 +61,8 @@ def folder(path: str | Path) -> list[Piece]:
         name = file.relative_to(root)
         try:
             score = read(file)
+            if all(track.is_drum for track in score.tracks if track.notes):
+                raise ValueError("holds drums only")
         except (ValueError, OSError) as problem:
             skipped.append(f"  {name}: {problem}")
             continue
@@ -76,12 +81,16 @@ def folder(path: str | Path) -> list[Piece]:
 
 
 def midi_files(root: Path) -> Iterator[Path]:
-    """Paths of the MIDI files at any depth below ``root``, in sorted order."""
+    """Paths of the MIDI files at any depth below `root`, in sorted order."""
     return (path for path in sorted(root.rglob("*")) if path.suffix.lower() in (".mid", ".midi") and path.is_file())
 
 
 def read(path: Path) -> symusic.Score:
-    """The score of one MIDI file, in ticks. Raises ValueError with the reason why a file cannot be used."""
+    """The score of one MIDI file, in ticks.
+
+    Raises:
+        ValueError: with the reason why the file cannot be used.
+    """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ValueError(f"larger than {MAX_FILE_BYTES // 1_000_000} MB")
     content = path.read_bytes()
@@ -94,8 +103,6 @@ def read(path: Path) -> symusic.Score:
         raise ValueError("its clock is not in ticks a quarter note")
     if score.note_num() == 0:
         raise ValueError("holds no notes")
-    if all(track.is_drum for track in score.tracks if track.notes):
-        raise ValueError("holds drums only")
     if any(not 0 < tempo.qpm < 10_000 for tempo in score.tempos):
         raise ValueError("has a tempo of zero")
     if any(meter.numerator < 1 or meter.denominator < 1 for meter in score.time_signatures):
@@ -162,18 +169,25 @@ def _sound_events(content: bytes, position: int, end: int) -> bool:
 
 
 def new_piece(name: str, composer: str, score: symusic.Score) -> Piece:
+    """A piece with the time signatures of its score."""
     found = [f"{signature.numerator}/{signature.denominator}" for signature in score.time_signatures]
     return Piece(name, composer, score, tuple(dict.fromkeys(found)) or ("4/4",))  # 4/4 is MIDI's own default
 
 
-def sounding_notes(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start and length in ticks, and pitch, of every note that has a length, drums apart; int64."""
-    columns = [track.notes.numpy() for track in score.tracks if not track.is_drum]
+def all_notes(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Start and length in ticks, pitch, and the number of its track, of every note; int64 `(notes,)` each."""
+    columns = [track.notes.numpy() for track in score.tracks]
     start, length, pitch = (
-        np.concatenate([np.zeros(0, np.int64)] + [column[name] for column in columns])
+        np.concatenate([np.zeros(0, np.int64), *(column[name] for column in columns)])
         for name in ("time", "duration", "pitch")
     )
-    sounding = length > 0
+    return start, length, pitch, np.repeat(np.arange(len(columns)), [len(column["time"]) for column in columns] or 0)
+
+
+def sounding_notes(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start and length in ticks, and pitch, of every note that has a length, drums apart; int64 `(notes,)` each."""
+    start, length, pitch, track = all_notes(score)
+    sounding = (length > 0) & ~np.array([each.is_drum for each in score.tracks], bool)[track]
     return start[sounding], length[sounding], pitch[sounding]
 
 
@@ -186,6 +200,7 @@ def new_score(
     velocity: int = 80,
     program: int = 0,
 ) -> symusic.Score:
+    """A score of one track from columns of its notes, times in ticks; the tempo in quarter notes a minute."""
     score = symusic.Score(ticks_per_quarter)
     score.tempos.append(symusic.Tempo(0, tempo))
     score.tracks.append(new_track(start, length, pitch, velocity, program))
@@ -201,6 +216,7 @@ def new_track(
     name: str = "",
     is_drum: bool = False,
 ) -> symusic.Track:
+    """A track from columns of its notes, times in ticks."""
     track = symusic.Track(name=name, program=program, is_drum=is_drum)
     times, pitches = (start.astype(np.int32), length.astype(np.int32)), pitch.astype(np.int8)
     track.notes = symusic.Note.from_numpy(*times, pitches, np.full(len(pitch), velocity, np.int8))

@@ -1,25 +1,21 @@
-"""The ``notes`` encoding: a sequence of classes, one for each moment at which notes of the merged score begin.
+"""The `notes` encoding: a sequence of classes, one for each moment at which notes of the merged score begin.
 
-One pitch is named as music21 spells its MIDI number: ``C#4``, ``E-3``. Two or more different pitches are their pitch
-classes in normal order: ``0.4.7``, and ``0`` for an octave. With durations, ``_`` and music21's duration type of the
-shortest note follow: ``0.4.7_quarter``. Lost: rests, dots, tuplets, how a chord is laid out, the longer notes of a
+One pitch is named as music21 spells its MIDI number: `C#4`, `E-3`. Two or more different pitches are their pitch
+classes in normal order: `0.4.7`, and `0` for an octave. With durations, `_` and music21's duration type of the
+shortest note follow: `0.4.7_quarter`. Lost: rests, dots, tuplets, how a chord is laid out, the longer notes of a
 group, velocities and tracks. Notes without a length (grace notes) and drum tracks are left out. A beat is a quarter
-note. Source: voorhis-allen, tham-kim and mischler. Taught in notebook 01, used in 02 to 04.
+note. Source: voorhis-allen, tham-kim and mischler. Taught in notebook 01, used in 02 to 04; notebook 01 also checks
+the names against music21, which computes them hundreds of times more slowly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fractions import Fraction
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import symusic
 
-if TYPE_CHECKING:
-    from music21.stream import Stream
-from course_lib.music import corpus
 from course_lib.music.midi import new_score, sounding_notes
 
 GRID_DIVISORS = (8, 6)  # onsets and durations of notes are multiples of 1/8 or 1/6 of a quarter note
@@ -29,34 +25,24 @@ SHORTEST, LONGEST = int(GRID[1]), 64 * PARTS  # music21 has no name for longer t
 PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
 PITCH_NAMES = tuple(f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in range(128))
 DURATION_TYPES = (
-    "32nd",
-    "16th",
-    "eighth",
-    "quarter",
-    "half",
-    "whole",
-    "breve",
-    "longa",
-    "maxima",
-    "duplex-maxima",
-)
+    "32nd", "16th", "eighth", "quarter", "half", "whole", "breve", "longa", "maxima", "duplex-maxima"
+)  # fmt: skip
 QUARTERS = {name: 2**power / 8 for power, name in enumerate(DURATION_TYPES)}  # the length a type decodes to
 QUARTERS["complex"] = 1.25  # stands for any length that takes tied notes; the commonest in piano music
 TICKS_PER_QUARTER = 480  # of the scores made from notes
 
 
 def from_score(score: symusic.Score, durations: bool = True) -> list[str]:
-    """Classes of a score in ticks, in order of onset: the fast path.
+    """Classes of a score in ticks, in order of onset.
 
-    Onsets and durations go to the nearest multiple of 1/8 or 1/6 of a quarter note, halfway up; durations are
-    at least 1/8 and at most 64 quarter notes. Notes with the same onset on that grid form one class. The
-    classes are those of :func:`notes_music21` on the same music.
+    Onsets and durations are quantized; durations are at least 1/8 and at most 64 quarter notes. Notes with the same
+    onset on the grid form one class.
     """
     start, length, pitch = sounding_notes(score)
     if not len(start):
         return []
-    onset = _on_grid(start * PARTS / score.ticks_per_quarter)
-    duration = _duration(length * PARTS / score.ticks_per_quarter) if durations else np.zeros_like(onset)
+    onset = quantize(start * PARTS / score.ticks_per_quarter)
+    duration = np.clip(quantize(length * PARTS / score.ticks_per_quarter), SHORTEST, LONGEST) * durations
     order = np.argsort(onset)
     onset, duration, pitch = onset[order], duration[order], pitch[order]
     first = np.flatnonzero(np.diff(onset, prepend=-1))  # of each group
@@ -67,43 +53,14 @@ def from_score(score: symusic.Score, durations: bool = True) -> list[str]:
     return [_class(*group) for group in zip(sound.tolist(), shortest.tolist(), strict=True)]
 
 
-def from_music21(stream: Stream, durations: bool = True) -> list[str]:
-    """Classes of a music21 stream, in order of onset: the reference, hundreds of times slower.
-
-    Rounds as :func:`notes` does; pitch names, normal orders and duration types are music21's own. Pitches are
-    taken as written: call ``stream.toSoundingPitch()`` first for transposing instruments. Ties are joined
-    pitch by pitch, as ``Stream.stripTies`` misses the tie of one note in a chord, and ties between voices.
-    Enharmonic spelling, which MIDI does not carry, is dropped by the names.
-
-    Read a MIDI file with ``music21.converter.parse(path, quantizePost=False)``. On the same file, classes
-    differ from those of :func:`notes` where music21's reader changes the music. It gives one onset and one
-    length to notes of a track that begin less than 1/16 of a quarter note apart and end at most that far
-    apart. A note held over several bars can make a bar too long, which delays the rest of that part. And in
-    a file of type 0, where all instruments share one track, notes that meet a drum stroke this way are lost.
-    """
-    music21 = corpus.import_music21()
-    joined = _joined_music21(stream)
-    onsets = _on_grid(np.array([float(start * PARTS) for start, _, _ in joined]))
-    lengths = _duration(np.array([float(length * PARTS) for _, length, _ in joined]))
-    groups: dict[int, list[tuple[int, int]]] = {}
-    for onset, length, (_, _, midi) in zip(onsets.tolist(), lengths.tolist(), joined, strict=True):
-        groups.setdefault(onset, []).append((length, midi))
-    classes = []
-    for _, group in sorted(groups.items()):
-        pitches = [music21.pitch.Pitch(midi=midi) for midi in sorted({midi for _, midi in group})]
-        chord = music21.chord.Chord(pitches)
-        name = pitches[0].nameWithOctave if len(pitches) == 1 else ".".join(map(str, chord.normalOrder))
-        kind = music21.duration.Duration(Fraction(min(group)[0], PARTS)).type
-        classes.append(f"{name}_{kind}" if durations else name)
-    return classes
-
-
 def to_score(classes: Iterable[str], tempo: float = 120, step: float = 0.5) -> symusic.Score:
-    """A one-track piano score with the classes one after another; ``notes`` of it gives the classes again.
+    """A one-track piano score with the classes one after another; :func:`from_score` of it gives the classes again.
 
-    A chord is laid upward in closed position from octave 4, an octave as two notes. A class lasts the
-    undotted length of its type ("complex": 1.25 quarter notes), or ``step`` quarter notes if it has no type.
-    Raises ValueError for a class that ``notes`` cannot give, and for a step below 1/8.
+    A chord is laid upward in closed position from octave 4, an octave as two notes. A class lasts the undotted length
+    of its type ("complex": 1.25 quarter notes), or `step` quarter notes if it has no type.
+
+    Raises:
+        ValueError: for a class that :func:`from_score` cannot give, and for a step below 1/8.
     """
     groups = [_decode(name, step) for name in classes]
     sizes = [len(pitches) for pitches, _ in groups]
@@ -113,17 +70,11 @@ def to_score(classes: Iterable[str], tempo: float = 120, step: float = 0.5) -> s
     return new_score(TICKS_PER_QUARTER, tempo, np.repeat(start, sizes), np.repeat(length, sizes), pitch)
 
 
-def to_music21(classes: Iterable[str], step: float = 0.5) -> Stream:
-    """What :func:`notes_to_score` gives, as a music21 stream: for music21's MIDI writer, as in the papers."""
-    music21 = corpus.import_music21()
-    result: Stream = music21.stream.Stream()
-    for name in classes:
-        midis, quarters = _decode(name, step)
-        pitches = [music21.pitch.Pitch(midi=midi) for midi in midis]
-        element = music21.note.Note(pitches[0]) if len(pitches) == 1 else music21.chord.Chord(pitches)
-        element.quarterLength = quarters
-        result.append(element)
-    return result
+def quantize(parts: np.ndarray) -> np.ndarray:
+    """The nearest multiple of 1/8 or 1/6 of a quarter note to each time, in 24ths of one (`PARTS`); halfway goes up."""
+    beat, rest = np.divmod(parts, PARTS)
+    nearest = GRID[np.searchsorted((GRID[1:] + GRID[:-1]) / 2, rest, side="right")]
+    return beat.astype(np.int64) * PARTS + nearest
 
 
 def normal_order(pitch_classes: Iterable[int]) -> list[int]:
@@ -186,35 +137,3 @@ def _decode(name: str, step: float) -> tuple[list[int], float]:
     if typed and kind not in QUARTERS:
         raise ValueError(f'Class "{name}" has an unknown duration type: use one of {", ".join(QUARTERS)}.')
     return _pitches()[sound], QUARTERS[kind] if typed else step
-
-
-def _on_grid(parts: np.ndarray) -> np.ndarray:
-    """The nearest grid point to each time in 24ths of a quarter note; halfway goes up."""
-    beat, rest = np.divmod(parts, PARTS)
-    nearest = GRID[np.searchsorted((GRID[1:] + GRID[:-1]) / 2, rest, side="right")]
-    return beat.astype(np.int64) * PARTS + nearest
-
-
-def _duration(parts: np.ndarray) -> np.ndarray:
-    return np.clip(_on_grid(parts), SHORTEST, LONGEST)
-
-
-def _joined_music21(stream: Stream) -> list[list]:
-    """[start, length, MIDI pitch] of each note, ties joined within a part; in quarter notes, as Fractions."""
-    joined: list[list] = []
-    for part in list(stream.getElementsByClass("Part")) or [stream]:
-        tied: dict[tuple, list] = {}  # (pitch, where it ends so far) → a note that a tie lengthens
-        for element in part.flatten().notes:
-            if not element.quarterLength or not element.pitches:  # a grace note, or percussion
-                continue
-            start, length = Fraction(element.offset), Fraction(element.quarterLength)
-            for note in element.notes if element.isChord else [element]:
-                midi = note.pitch.midi
-                row = tied.pop((midi, start), None)
-                if row is None:
-                    row = [start, Fraction(0), midi]
-                    joined.append(row)
-                row[1] += length
-                if note.tie is not None and note.tie.type in ("start", "continue"):
-                    tied[midi, start + length] = row
-    return joined

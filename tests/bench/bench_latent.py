@@ -1,13 +1,14 @@
 """Generation in latent space, all pieces in a batch, against one piece at a time: pieces a second."""
 
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 from keras import layers
+from lessons import definitions
 
-from course_lib.learn import latent as latent_space
-
+lesson = SimpleNamespace(**definitions("09", "generate", "decode"))
 LATENT, BLOCKS, PIECES, REPEATS = 16, 10, 200, 3
 ALONE = 8  # pieces timed one at a time
 WIDTHS = {"quick": (16, 32, 64), "paper": (64, 128, 256)}  # of the decoders, in notebook 09
@@ -25,8 +26,8 @@ def main() -> dict[str, float]:
         decoders = [decoder(filters, normalised=name == "quick") for _ in range(5)]
 
         def rolls(start, decoders=decoders):
-            latents = latent_space.generate(networks, start, BLOCKS, np.random.default_rng(0))
-            return latent_space.decode(decoders, latents) > THRESHOLD
+            latents = lesson.generate(networks, start, BLOCKS, np.random.default_rng(0))
+            return lesson.decode(decoders, latents) > THRESHOLD
 
         ways = {"batched": [starts], "alone": list(starts[:ALONE, None])}
         speed: dict[str, list[float]] = {way: [] for way in ways}

@@ -1,14 +1,17 @@
 """A Transformer-XL: generation from memory against reading everything again, and training against Keras' attention."""
 
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 from keras import layers
+from lessons import definitions
 
-from course_lib.learn import transformer
-from course_lib.learn.stepper import Stepper
+from course_lib.learn.stepper import STEPPED, Stepper
 
+lesson = SimpleNamespace(**definitions("11", "RelativeAttention", "WithMemory", "Rows", "OneAttention"))
+STEPPED[lesson.RelativeAttention] = lesson.OneAttention
 VOCABULARY, SEGMENT, ROWS, DROPOUT = 400, 128, 8, 0.1
 CONTEXT, STEPS, REPEATS = 512, 20, 5
 
@@ -25,7 +28,7 @@ def transformer_xl(depth: int, width: int, heads: int, inner: int) -> keras.Mode
     x, heard = layers.Embedding(VOCABULARY, width)(tokens), []
     for memory in memories:
         heard.append(x)
-        x = block(x, transformer.RelativeAttention(heads)(x, memory), inner)
+        x = block(x, lesson.RelativeAttention(heads)(x, memory), inner)
     return keras.Model([tokens, *memories], [layers.Dense(VOCABULARY, dtype="float32")(x), *heard])
 
 
@@ -81,9 +84,9 @@ def training(depth=3, width=128, heads=4, inner=512) -> dict[str, float]:
     """Tokens a second in ``model.fit``, medians over repeats taken in turns; memory as long as a segment."""
     keras.utils.set_random_seed(0)
     song = np.random.default_rng(0).integers(0, VOCABULARY, 10 * SEGMENT + 1)
-    rows = transformer.Rows([song] * ROWS, SEGMENT, rows=ROWS)
+    rows = lesson.Rows([song] * ROWS, SEGMENT, rows=ROWS)
     plain = rows.tokens.reshape(-1, SEGMENT), rows.targets.reshape(-1, SEGMENT)
-    recurrent = transformer.WithMemory(transformer_xl(depth, width, heads, inner), rows=ROWS, length=SEGMENT)
+    recurrent = lesson.WithMemory(transformer_xl(depth, width, heads, inner), rows=ROWS, length=SEGMENT)
     keras_own = without_recurrence(depth, width, heads, inner)
     for model in (recurrent, keras_own):
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -23,22 +23,6 @@ TUNE = score_of((0, 1, 60), (1, 1, 64), (2, 2, 67))  # two seconds
 SILENT = [symusic.Score(480), score_of()]
 
 
-@pytest.fixture(autouse=True)
-def fresh_synthesizer():
-    """The synthesizer is made once a process: forget one that a test has hidden or broken."""
-    soundfont.synthesizer.cache_clear()
-    yield
-    soundfont.synthesizer.cache_clear()
-
-
-@pytest.fixture(params=["soundfont", "sine"])
-def instrument(request, monkeypatch):
-    """Both ways to make sound."""
-    if request.param == "sine":
-        monkeypatch.setattr(listen.symusic, "Synthesizer", None)
-    return request.param
-
-
 def loudest_frequency(audio):
     """In hertz, of the first second of both channels together."""
     second = audio[: soundfont.SAMPLE_RATE].sum(axis=1) * np.hanning(soundfont.SAMPLE_RATE)
@@ -48,7 +32,7 @@ def loudest_frequency(audio):
 # ---------------------------------------------------------------- sound in memory
 
 
-def test_sound_has_its_peak_at_nine_tenths(instrument):
+def test_sound_has_its_peak_at_nine_tenths():
     for score in (TUNE, score_of((0, 1, 30)), score_of(*[(0, 4, pitch) for pitch in range(30, 90)])):
         audio = listen.render(score)
         assert audio.dtype == "float32" and audio.ndim == 2 and audio.shape[1] == 2
@@ -57,26 +41,26 @@ def test_sound_has_its_peak_at_nine_tenths(instrument):
 
 
 @pytest.mark.parametrize("score", SILENT)
-def test_an_empty_score_is_a_second_of_silence(score, instrument):
+def test_an_empty_score_is_a_second_of_silence(score):
     audio = listen.render(score)
     assert audio.shape == (44_100, 2) and audio.dtype == "float32" and not audio.any()
 
 
 @pytest.mark.parametrize(("tempo", "seconds"), [(120, 2), (60, 4), (240, 1)])
-def test_sound_lasts_as_long_as_the_music_and_its_tail(tempo, seconds, instrument):
+def test_sound_lasts_as_long_as_the_music_and_its_tail(tempo, seconds):
     audio = listen.render(score_of((0, 1, 60), (1, 3, 64), tempo=tempo))
     assert seconds - 0.05 < len(audio) / 44_100 < seconds + 4  # strings ring on
     before_the_end = audio[int((seconds - 0.2) * 44_100) : int(seconds * 44_100)]
     assert np.abs(before_the_end).max() > 0.01
 
 
-def test_notes_sound_when_the_score_says_so(instrument):
+def test_notes_sound_when_the_score_says_so():
     audio = listen.render(score_of((4, 1, 60)))  # after two seconds
     assert np.abs(audio[: int(1.95 * 44_100)]).max() < 0.01
     assert np.abs(audio[int(2.0 * 44_100) : int(2.4 * 44_100)]).max() > 0.5
 
 
-def test_a_440_hertz_is_heard_at_440_hertz(instrument):
+def test_a_440_hertz_is_heard_at_440_hertz():
     assert abs(loudest_frequency(listen.render(score_of((0, 4, 69)))) - 440) < 4
 
 
@@ -100,21 +84,8 @@ def test_instruments_and_drums_sound_different():
             assert np.abs(one[:shortest] - other[:shortest]).max() > 0.1
 
 
-def test_without_a_soundfont_plain_tones_are_heard_and_it_says_so(monkeypatch, capsys):
-    with_soundfont = listen.render(score_of((0, 2, 69)))
-    assert capsys.readouterr().out == ""
-    soundfont.synthesizer.cache_clear()
-    monkeypatch.setattr(listen.Path, "rglob", lambda *pattern: iter(()))  # no soundfont file
-    plain = listen.render(score_of((0, 2, 69)))
-    listen.render(TUNE)
-    told = capsys.readouterr().out
-    assert told.count("No soundfont synthesizer here") == 1 and "sine tones" in told
-
-    def share_of_overtones(audio):
-        power = np.abs(np.fft.rfft(audio[:22_050, 0] * np.hanning(22_050))) ** 2  # 2 Hz a bin
-        return 1 - power[210:230].sum() / power.sum()
-
-    assert share_of_overtones(plain) < 0.01 < share_of_overtones(with_soundfont)
+def test_the_synthesizer_is_made_once():
+    assert soundfont.synthesizer() is soundfont.synthesizer()
 
 
 # ---------------------------------------------------------------- files

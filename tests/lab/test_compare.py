@@ -5,7 +5,7 @@ import pytest
 import symusic
 
 from course_lib import measure, music
-from course_lib.lab import compare, record
+from course_lib.lab import compare, provenance, record
 
 
 def piano(seed, beats=16, center=60):
@@ -66,12 +66,22 @@ def songs(monkeypatch):
 def compared(tmp_path, monkeypatch):
     """Writes runs, given as keywords of `run`, and compares their systems; `run` alone writes one."""
     monkeypatch.delenv("COURSE_SMOKE", raising=False)
-    monkeypatch.setattr(record, "_git_commit", lambda: None)
+    monkeypatch.setattr(provenance, "git_commit", lambda: None)
     count = iter(range(100))
 
-    def run(systems, notebook="03_gru_next_note", profile="quick", seed=0, data="here", trained=(), **parameters):
+    def run(
+        systems,
+        notebook="03_gru_next_note",
+        profile="quick",
+        seed=0,
+        data="here",
+        trained=(),
+        changed=None,
+        **parameters,
+    ):
         monkeypatch.setenv("COURSE_OUT", str(tmp_path / f"{next(count):02}"))
         run = record.start(notebook, profile, seed, data, **parameters)
+        run.record.changed = changed or {}
         run.trained_on(trained)
         for name, (scores, options) in systems.items():
             run.system(name, scores, **options)
@@ -333,6 +343,13 @@ def test_figures_are_means_over_runs_of_a_profile(songs, compared):
     assert (row_of(found, compare.REAL)["runs"], row_of(found, compare.REAL, "paper")["runs"]) == (2, 1)
 
 
+def test_runs_with_changed_settings_are_rows_of_their_own(songs, compared):
+    run = {"systems": {"GRU": ([piano(9)], {})}}
+    found = compared(run, run | {"seed": 1}, run | {"changed": {"epochs": 3, "units": 8}})["piano"]
+    named = {(row["system"], row["runs"]) for row in found if row["system"] != compare.REAL}
+    assert named == {("GRU", 2), ("GRU (epochs = 3, units = 8)", 1)}
+
+
 def test_a_row_names_its_first_run(songs, compared, tmp_path):
     run = {"systems": {"GRU, width 8": ([piano(9)], {})}, "notebook": "04_lstm_vs_gan"}
     row = row_of(compared({**run, "seed": 0}, {**run, "seed": 1})["piano"], "GRU, width 8")
@@ -378,5 +395,3 @@ def test_data_that_are_gone_cost_their_own_overlaps_only(monkeypatch, compared, 
 def test_runs_without_systems_are_passed_over(songs, compared):
     assert compare.systems([]) == {"piano": [], "band": [], "notes": []}
     assert compared({"systems": {}, "notebook": "13"}) == {"piano": [], "band": [], "notes": []}
-    older = {"notebook": "00", "parameters": {"profile": "quick"}, "data_fingerprint": "f", "started": "2026"}
-    assert compare.systems([older]) == {"piano": [], "band": [], "notes": []}

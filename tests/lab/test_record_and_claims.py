@@ -15,8 +15,9 @@ import symusic
 
 from course_lib import files
 from course_lib.hear import listen
-from course_lib.lab import claims, cli, report, scoreboard
+from course_lib.lab import claims, cli, provenance, report, schema, scoreboard
 from course_lib.lab import record as records
+from course_lib.music import corpus, midi
 
 IDS = {
     "morris-leou": "ml-loss ml-texture ml-all-worse ml-skip ml-cnn-rnn ml-jsb",
@@ -43,11 +44,13 @@ def out(tmp_path, monkeypatch):
 def record(tmp_path, monkeypatch):
     """Writes the result of one whole run that measured some claims, in a folder of its own."""
     monkeypatch.delenv("COURSE_SMOKE", raising=False)
-    monkeypatch.setattr(records, "_git_commit", lambda: None)
+    monkeypatch.setattr(provenance, "git_commit", lambda: None)
 
-    def write(name, profile="quick", seed=0, fingerprint="f", parameters=None, **values):
+    def write(name, profile="quick", seed=0, fingerprint="f", parameters=None, changed=None, **values):
         monkeypatch.setenv("COURSE_OUT", str(tmp_path / name))
+        monkeypatch.setenv("COURSE_SETTINGS", json.dumps(changed or {}))
         run = records.start("02_lstm_next_note", profile, seed, "embedded", **(parameters or {}))
+        run.settings(epochs=(2, 20), widths=((8, 4), (64, 32)), rate=(0.5, 0.25))
         run.data(fingerprint)
         for id, value in values.items():
             run.claim(id.replace("_", "-"), value)
@@ -69,7 +72,7 @@ def rule(**given):
 
 
 def entries():
-    return tomllib.loads(Path(claims.__file__).with_name("claims.toml").read_text(encoding="utf-8"))["claim"]
+    return tomllib.loads(Path(files.__file__).with_name("claims.toml").read_text(encoding="utf-8"))["claim"]
 
 
 def test_every_claim_is_there_once_under_its_paper():
@@ -200,6 +203,47 @@ def test_runs_at_the_papers_scale_win(record, tmp_path):
     assert found["va-train"]["profile"] == "quick"
 
 
+def test_a_night_is_between_quick_and_paper(record, tmp_path):
+    record("a", profile="night", va_variance=0.01, va_train=0.01)
+    record("b", va_variance=0.3)
+    found = rows(tmp_path)
+    assert (found["va-variance"]["measured"], found["va-variance"]["profile"]) == (0.01, "night")
+    reason = "tested at the paper's scale only; the figure is of the night profile"
+    assert (found["va-train"]["verdict"], found["va-train"]["reason"]) == ("not run", reason)
+
+
+def test_runs_with_changed_settings_never_count(record, tmp_path):
+    record("a", va_variance=0.3)
+    record("b", changed={"epochs": 3}, va_variance=-1.0, va_leak=0.5)
+    found = rows(tmp_path)
+    row = found["va-variance"]
+    assert (row["runs"], row["measured"], row["verdict"]) == (1, 0.3, "reproduced")
+    assert row["reason"] == "1 with changed settings left out"
+    assert (found["va-leak"]["verdict"], found["va-leak"]["measured"]) == ("not run", None)
+    assert found["va-leak"]["reason"] == "no run has measured it; 1 with changed settings left out"
+
+
+def test_runs_of_different_code_are_not_averaged_without_saying_so(record, tmp_path):
+    for seed in (0, 1):
+        record(f"{seed}", seed=seed, va_variance=0.3)
+    assert rows(tmp_path)["va-variance"]["reason"] == ""
+    path = tmp_path / "1" / "result.json"
+    content = json.loads(path.read_text())
+    for name in ("package", "notebook"):
+        other = content | {"code": content["code"] | {name: "0123"}}
+        path.write_text(json.dumps(other))
+        assert rows(tmp_path)["va-variance"]["reason"] == "the runs averaged differ in code"
+
+
+def test_the_last_cell_of_a_notebook_shows_its_own_claims(out):
+    run = records.start("02_lstm_next_note", "quick", 0, "embedded")
+    run.claim("va-variance", 0.25)
+    run.finish()
+    shown = scoreboard.of_run(run).data
+    own = [claim.id for claim in claims.claims().values() if claim.notebook == "02"]
+    assert list(shown["id"]) == own and list(shown["measured"]).count("0.25") == 1
+
+
 def test_the_same_run_made_again_counts_once(record, tmp_path):
     record("monday/run", va_variance=0.3)
     record("again/run", va_variance=0.2)  # sorts first, and is later
@@ -255,35 +299,76 @@ def test_a_diverged_run_shows_on_the_scoreboard(record, tmp_path):
 
 
 SYSTEM = {"name": "GAN", "kind": "piano", "real": False, "pieces": [], "beats": 4.0}
-HEARD = {"id": "chz-rating", "value": 0.5, "detail": {"listeners": 5, "profile": "quick"}, "heard": [0.0, 1.0]}
+HEARD = {"low": 0.0, "high": 1.0, "listeners": 5, "profile": "quick"}
+CLAIM = {"id": "chz-rating", "value": 0.5, "detail": None, "heard": HEARD}
+
+
+def without(entry, key):
+    return {name: value for name, value in entry.items() if name != key}
 
 
 def test_damaged_files_are_named_and_skipped(record, tmp_path):
     good = record("good", va_variance=0.3)
-    whole = json.loads(good.read_text()) | {"systems": [SYSTEM], "claims": [HEARD]}
+    whole = json.loads(good.read_text()) | {"systems": [SYSTEM], "claims": [CLAIM]}
     good.write_text(json.dumps(whole))
     damaged = {
         "cut": good.read_text()[:100],
         "list": "[]",
-        "keyless": json.dumps({key: whole[key] for key in whole if key != "device"}),
+        "keyless": json.dumps(without(whole, "device")),
         "words": json.dumps(whole | {"claims": [{"id": "va-leak", "value": "much", "detail": None}]}),
         "binary": "\0",
         "no systems": json.dumps(whole | {"systems": None}),
-        "kindless": json.dumps(whole | {"systems": [{key: SYSTEM[key] for key in SYSTEM if key != "kind"}]}),
+        "kindless": json.dumps(whole | {"systems": [without(SYSTEM, "kind")]}),
+        "choir": json.dumps(whole | {"systems": [SYSTEM | {"kind": "choir"}]}),
         "dataless": json.dumps(whole | {"parameters": {"profile": "quick", "seed": 0}}),
-        "unheard": json.dumps(whole | {"claims": [HEARD | {"heard": [None, 1.0]}]}),
-        "clipless": json.dumps(whole | {"claims": [HEARD | {"detail": {"listeners": 5}}]}),
+        "unheard": json.dumps(whole | {"claims": [CLAIM | {"heard": HEARD | {"low": None}}]}),
+        "clipless": json.dumps(whole | {"claims": [CLAIM | {"heard": without(HEARD, "profile")}]}),
+        "formless": json.dumps(whole | {"form": "new"}),
+        "old": json.dumps(without(whole, "form")),
     }
     for name, text in damaged.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(text)
     with pytest.warns(UserWarning) as caught:
         found = records.load(tmp_path)
-    assert [result["folder"] for result in found] == [str(good.parent)]
+    assert [result.folder for result in found] == [str(good.parent)]
+    assert (found[0].systems[0].name, found[0].claims[0].heard.listeners) == ("GAN", 5)
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == len(damaged)
     for name in damaged:
         assert any(f"{tmp_path / name / 'result.json'} is damaged and was skipped" in text for text in messages)
+        assert records.find(tmp_path / name) is None
+
+
+def test_a_record_of_a_later_form_is_named_and_left_out(record, tmp_path):
+    path = record("later")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"form": schema.FORM + 1}))
+    with pytest.warns(UserWarning, match="later/result.json was made by a later version of this course"):
+        assert records.load(tmp_path) == []
+
+
+OLD = {
+    "notebook": "12_listening_test", "status": "complete", "smoke": False, "backend": None, "device": "CPU: one",
+    "parameters": {"profile": "quick", "seed": 3, "data": "songs", "runs": ""}, "versions": {"python": "3.11"},
+    "git_commit": "abc", "data_fingerprint": "f", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5,
+    "peak_memory_mib": 100.0, "measures": {"a": 1}, "comparison": [], "music": [],
+    "claims": [
+        {"id": "va-leak", "value": 0.25, "detail": [1]},
+        {"id": "chz-rating", "value": 1.5, "detail": {"listeners": 12, "profile": "quick"}, "heard": [0.5, 2.5]},
+    ],
+}  # fmt: skip
+
+
+def test_records_of_the_first_form_are_read(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps(OLD))
+    [result] = records.load(tmp_path)
+    assert (result.notebook, result.profile, result.seed, result.commit) == ("12_listening_test", "quick", 3, "abc")
+    assert result.data == schema.Data("songs", "f") and result.code == schema.Code() and result.changed == {}
+    assert result.claims == [
+        schema.Measured("va-leak", 0.25, [1]),
+        schema.Measured("chz-rating", 1.5, heard=schema.Heard(0.5, 2.5, 12, "quick")),
+    ]
+    assert (result.systems, result.training_songs, result.folder) == ([], [], str(tmp_path))
 
 
 # ---------------------------------------------------------------- the scoreboard in the README
@@ -347,8 +432,8 @@ def test_the_readme_mixes_no_data_unless_told_to(record, tmp_path, capsys):
 
 def test_the_file_of_a_run(out):
     run = records.start("02_lstm_next_note", "quick", 7, Path("songs"), window=100)
-    assert run.folder == out and out.is_dir() and not run.smoke
-    run.data("abc")
+    assert run.folder == out and out.is_dir() and not run.record.smoke
+    run.data("abc", 40)
     run.note("accuracy", {"train": np.float32(0.5), "test": [np.int64(1), np.nan, math.inf], 2: np.bool_(True)})
     run.note("curve", np.array([[1.0, -np.inf]]))
     run.comparison([{"measure": "in_scale_rate", "generated": 0.9, "overlap": np.nan}])
@@ -360,21 +445,76 @@ def test_the_file_of_a_run(out):
     text = path.read_text(encoding="utf-8")
     assert "NaN" not in text and "Infinity" not in text
     result = json.loads(text)
-    assert result["notebook"] == "02_lstm_next_note" and result["status"] == "complete" and result["smoke"] is False
+    assert list(result)[:4] == ["form", "notebook", "status", "smoke"] and "folder" not in result
+    assert text.startswith('{\n "form": 2,\n "notebook": "02_lstm_next_note",\n')
+    assert (result["form"], result["status"], result["smoke"]) == (schema.FORM, "complete", False)
     assert result["parameters"] == {"profile": "quick", "seed": 7, "data": "songs", "window": 100}
-    assert result["data_fingerprint"] == "abc"
+    assert result["data"]["name"] == "songs" and result["data"]["source"] == corpus.state("songs")
+    assert (result["data"]["fingerprint"], result["data"]["songs"]) == ("abc", 40)
     accuracy = {"train": 0.5, "test": [1, None, None], "2": True}
     assert result["measures"] == {"accuracy": accuracy, "curve": [[1.0, None]]}
     assert result["comparison"] == [{"measure": "in_scale_rate", "generated": 0.9, "overlap": None}]
     assert result["claims"] == [
-        {"id": "va-variance", "value": 0.25, "detail": {"gaps": [0.25, 0.5]}},
-        {"id": "va-leak", "value": None, "detail": None},
+        {"id": "va-variance", "value": 0.25, "detail": {"gaps": [0.25, 0.5]}, "heard": None},
+        {"id": "va-leak", "value": None, "detail": None, "heard": None},
     ]
     assert result["music"] == [] and result["seconds"] >= 0
     assert result["versions"].keys() >= {"python", "numpy", "music21", "symusic"}
     assert result["device"].partition(": ")[2]
     if sys.platform != "win32":
         assert 10 < result["peak_memory_mib"] < 100_000
+    [read] = records.load(out)
+    assert read.measures == result["measures"] and read.code.package == provenance.package_hash()
+    assert read.code.notebook == provenance.notebook_hash(files.ROOT / "notebooks" / "02_lstm_next_note.ipynb") != ""
+
+
+def test_pieces_say_what_data_they_are(out):
+    pieces = [midi.Piece(name, "", symusic.Score(480), ("4/4",)) for name in "ab"]
+    run = records.start("02_lstm_next_note", "quick", 7, "songs")
+    run.data(pieces)
+    assert run.record.data.fingerprint == midi.fingerprint(pieces) and run.record.data.songs == 2
+
+
+TABLE = {"epochs": (2, 20), "widths": ((8, 4), (64, 32)), "rate": (0.5, 0.25)}
+
+
+def test_settings_from_outside_are_recorded(out, monkeypatch):
+    monkeypatch.setenv("COURSE_SETTINGS", '{"widths": [16, 8], "rate": 1}')
+    run = records.start("02_lstm_next_note", "quick", 0, "embedded")
+    settings = run.settings(**TABLE)
+    assert (settings.epochs, settings.widths, settings.rate) == (2, (16, 8), 1.0)
+    run.finish()
+    [result] = records.load(out)
+    assert result.settings == {"epochs": 2, "widths": [16, 8], "rate": 1.0}
+    assert result.changed == {"widths": [16, 8], "rate": 1.0}
+
+
+@pytest.mark.parametrize("profile, epochs", [("quick", 2), ("night", 20), ("paper", 20)])
+def test_settings_of_each_profile(out, monkeypatch, profile, epochs):
+    monkeypatch.delenv("COURSE_SETTINGS", raising=False)
+    run = records.start("02_lstm_next_note", profile, 0, "embedded")
+    assert run.settings(**TABLE).epochs == epochs and run.record.changed == {}
+
+
+def test_a_setting_that_is_none_is_named(out, monkeypatch):
+    monkeypatch.setenv("COURSE_SETTINGS", '{"epoch": 1}')
+    with pytest.raises(ValueError, match="epoch"):
+        records.start("02_lstm_next_note", "quick", 0, "embedded").settings(**TABLE)
+
+
+TRAINING = {"best_epoch": 3, "epochs": 5, "stopped": "patience", "seconds": 1.5, "watched": "loss", "best": None}
+
+
+def test_trainings_of_this_run_are_collected(out):
+    for name in ("old", "Piano", "deep/GRU"):
+        (out / "checkpoints" / name).mkdir(parents=True)
+    (out / "checkpoints/old/training.json").write_text(json.dumps(TRAINING))
+    run = records.start("02_lstm_next_note", "quick", 0, "embedded")
+    for name in ("Piano", "deep/GRU"):
+        (out / "checkpoints" / name / "training.json").write_text(json.dumps(TRAINING))
+    run.finish()
+    [result] = records.load(out)
+    assert result.trainings == dict.fromkeys(("Piano", "deep/GRU"), schema.Training(**TRAINING))
 
 
 def test_music_is_saved_and_described(out, monkeypatch):
@@ -417,13 +557,13 @@ def test_music_is_saved_and_described(out, monkeypatch):
 def test_a_smoke_run_records_no_claim_and_does_not_count(out, monkeypatch):
     monkeypatch.setenv("COURSE_SMOKE", "1")
     run = records.start("02_lstm_next_note", "quick", 0, "embedded")
-    assert run.smoke
+    assert run.record.smoke
     run.claim("va-variance", 0.5)
     with pytest.raises(ValueError, match="va-variances"):
         run.claim("va-variances", 0.5)
     result = json.loads(run.finish().read_text())
     assert result["smoke"] is True and result["claims"] == []
-    assert records.load(out) == []
+    assert records.load(out) == [] and records.find(out).smoke
 
 
 def test_a_stale_result_goes_at_the_start(out):
@@ -452,7 +592,7 @@ def test_a_seed_that_is_no_seed(out, seed):
 
 
 def test_an_unknown_profile_leaves_nothing(out):
-    with pytest.raises(ValueError, match="Profile 'fast' is unknown: use quick or paper"):
+    with pytest.raises(ValueError, match="Profile 'fast' is unknown: use quick, night, paper"):
         records.start("02_lstm_next_note", "fast", 0, "embedded")
     assert not out.exists()
 
@@ -472,7 +612,6 @@ def test_what_cannot_be_recorded_is_named(out):
 def test_a_full_disk_leaves_no_file(out, monkeypatch):
     import resource
 
-    monkeypatch.setattr(records, "_provenance", dict)
     run = records.start("02_lstm_next_note", "quick", 0, "embedded")
     run.note("long", "x" * 5000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -496,37 +635,63 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- provenance
 
 
+def test_the_hash_of_a_notebook_is_that_of_its_code(tmp_path):
+    path = tmp_path / "02_good.ipynb"
+
+    def hashed(*cells):
+        path.write_text(json.dumps({"cells": [{"cell_type": kind, "source": text} for kind, text in cells]}))
+        return provenance.notebook_hash(path)
+
+    first = hashed(("markdown", "A"), ("code", "x = 1"))
+    assert first == hashed(("code", ["x = ", "1"]), ("markdown", "B")) and len(first) == 12
+    assert first != hashed(("code", "x = 2")) != hashed(("code", "x"), ("code", "= 2"))
+    path.write_text("no notebook")
+    assert provenance.notebook_hash(path) == provenance.notebook_hash(tmp_path / "none.ipynb") == ""
+
+
+def test_the_hash_of_the_package_is_that_of_its_modules_and_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
+    (tmp_path / "room").mkdir()
+    seen = {provenance.package_hash()}
+    for name, text in [("files.py", ""), ("room/a.py", ""), ("room/a.py", "1"), ("claims.toml", ""), ("b.py", "1")]:
+        (tmp_path / name).write_text(text)
+        seen.add(provenance.package_hash())
+    assert len(seen) == 6
+    (tmp_path / "room" / "page.html.j2").write_text("")
+    assert provenance.package_hash() in seen
+
+
 def test_backend_and_device_are_those_keras_uses(out, monkeypatch):
     def keras(placed):
         zeros = SimpleNamespace(zeros=lambda shape: SimpleNamespace(device=placed))
         return SimpleNamespace(config=SimpleNamespace(backend=lambda: "jax"), ops=zeros)
 
-    monkeypatch.setattr(records, "_git_commit", lambda: None)
+    monkeypatch.setattr(provenance, "git_commit", lambda: None)
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(__version__="0.7.1"))
     monkeypatch.setitem(sys.modules, "keras", keras("TFRT_CPU_0"))
-    found = records._provenance()
+    found = provenance.of_process()
     assert found["versions"]["jax"] == "0.7.1"
     assert found["backend"] == "jax" and found["device"].startswith("CPU: ")
 
     monkeypatch.setitem(sys.modules, "keras", keras("cuda:0"))
-    monkeypatch.setattr(records, "_output", lambda *command: "NVIDIA H200\nNVIDIA H200")
-    assert records._provenance()["device"] == "GPU: NVIDIA H200"
-    monkeypatch.setattr(records, "_output", lambda *command: None)
-    assert records._provenance()["device"] == "GPU: cuda:0"
+    monkeypatch.setattr(provenance, "_output", lambda *command: "NVIDIA H200\nNVIDIA H200")
+    assert provenance.of_process()["device"] == "GPU: NVIDIA H200"
+    monkeypatch.setattr(provenance, "_output", lambda *command: None)
+    assert provenance.of_process()["device"] == "GPU: cuda:0"
 
     monkeypatch.delitem(sys.modules, "keras")
-    assert records._provenance()["backend"] is None
+    assert provenance.of_process()["backend"] is None
 
 
 def test_without_resource_there_is_no_peak_memory(monkeypatch):
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows: importing it fails
-    assert records._provenance()["peak_memory_mib"] is None
+    assert provenance.of_process()["peak_memory_mib"] is None
 
 
 def test_the_git_commit_and_whether_files_differ(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "ROOT", tmp_path)
-    assert records._git_commit() is None
+    assert provenance.git_commit() is None
 
     for name in filter(lambda name: name.startswith("GIT_"), list(os.environ)):  # as a git hook sets them
         monkeypatch.delenv(name)
@@ -540,16 +705,16 @@ def test_the_git_commit_and_whether_files_differ(tmp_path, monkeypatch):
         git("init")
     except OSError:
         pytest.skip("git is not installed")
-    assert records._git_commit() is None  # no commit yet
+    assert provenance.git_commit() is None  # no commit yet
     (tmp_path / "file").write_text("1")
     git("add", ".")
     git("commit", "-m", "first")
     git("tag", "-a", "v1", "-m", "v1")
     commit = git("rev-parse", "HEAD")
-    assert records._git_commit() == commit
+    assert provenance.git_commit() == commit
     (tmp_path / "untracked").touch()
-    assert records._git_commit() == commit
+    assert provenance.git_commit() == commit
     (tmp_path / "file").write_text("2")
-    assert records._git_commit() == f"{commit}-dirty"
+    assert provenance.git_commit() == f"{commit}-dirty"
     monkeypatch.setenv("PATH", "")
-    assert records._git_commit() is None
+    assert provenance.git_commit() is None

@@ -16,12 +16,13 @@ import soundfile
 import symusic
 
 from course_lib.lab import claims as rules
-from course_lib.lab import cli, compare, report, scoreboard
+from course_lib.lab import cli, compare, pictures, report, scoreboard
 
 EVIL = "<script>alert('no')</script> \"quoted\" & co"
 CAPTION = f"A song {EVIL}"
 # One white pixel.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
+PIECE = {"name": "song", "midi": "song.mid", "ogg": "song.ogg", "caption": CAPTION, "seconds": 2}
 RESULT = {
     "notebook": "02_lstm_next_note",
     "status": "complete",
@@ -40,7 +41,7 @@ RESULT = {
         {"measure": "pitch_class_entropy", "generated": 2.5, "generated_low": 2.25, "generated_high": 2.75,
          "real": 2.875, "real_low": None, "real_high": None, "overlap": 0.625}
     ],
-    "music": [{"name": "song", "midi": "song.mid", "ogg": "song.ogg", "caption": CAPTION, "seconds": 2}],
+    "music": [PIECE],
     "claims": [{"id": "va-leak", "value": 0.25, "detail": None}],
 }  # fmt: skip
 
@@ -168,14 +169,25 @@ def test_a_damaged_result_is_named_and_the_others_shown(content, tmp_path):
     assert len(page.all("article")) == 2 and len(page.all("audio")) == 1
 
 
-def test_a_result_with_gaps_and_missing_files_is_shown(tmp_path):
-    folder = make_run(tmp_path / "run")
+def test_missing_files_are_told_and_there_is_no_roll_of_drums_or_damage(tmp_path, recwarn):
+    folder = make_run(tmp_path / "run", music=[PIECE, PIECE | {"ogg": None}, PIECE | {"midi": "none.mid"}])
     (folder / "song.ogg").unlink()
-    (folder / "song.mid").write_bytes(b"not MIDI")
-    (folder / "result.json").write_text(json.dumps({"notebook": "02", "music": RESULT["music"] + [{}]}))
-    with pytest.warns(UserWarning, match="No piano roll of|is damaged"):
+    drums = symusic.Score(480)
+    drums.tracks.append(symusic.Track(is_drum=True))
+    drums.tracks[0].notes.append(symusic.Note(0, 480, 36, 80))
+    for content in (drums.dumps_midi(), symusic.Score(480).dumps_midi(), b"not MIDI"):
+        (folder / "song.mid").write_bytes(content)
         page = write(tmp_path)
-    assert page.text.count("No sound file was written.") == 2 and "Peak memory – MiB" in page.text
+        assert page.text.count("No sound file was written.") == 3
+        assert [image for image in page.all("img") if "Piano roll" in str(image["alt"])] == []
+        assert len([link for link in page.all("a") if "download" in link]) == 2
+    assert len(recwarn) == 0
+
+
+def test_changed_settings_are_shown(tmp_path):
+    changed = {"form": 2, "data": {"name": "embedded"}, "commit": None, "changed": {"epochs": 3}}
+    make_run(tmp_path / "run", **changed)
+    assert "data = embedded, architecture = lstm_1, epochs = 3" in write(tmp_path).text
 
 
 def test_a_smoke_run_is_shown_and_does_not_count(tmp_path):
@@ -327,7 +339,7 @@ def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkey
     sound, _ = soundfile.read(long)
     assert np.abs(sound[:22_050]).max() > 0.1
 
-    monkeypatch.setattr(report.listen, "ogg", lambda score: pytest.fail("was rendered before"))
+    monkeypatch.setattr(pictures.listen, "ogg", lambda score: pytest.fail("was rendered before"))
     write(tmp_path)
     assert short.exists() and long.exists() and not list(tmp_path.rglob("*.tmp"))
     systems["band"] = []
@@ -339,7 +351,7 @@ def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkey
 def test_without_a_sound_library_a_sentence_stands_for_the_player(problem, systems, tmp_path, monkeypatch):
     folder = make_run(tmp_path / "run", music=[])
     systems["piano"] = [system("one", piece=folder / "song.mid")]
-    monkeypatch.setattr(report.listen, "ogg", lambda score: (_ for _ in ()).throw(problem))
+    monkeypatch.setattr(pictures.listen, "ogg", lambda score: (_ for _ in ()).throw(problem))
     with pytest.warns(UserWarning, match="No sound of .*song.mid"):
         page = write(tmp_path)
     assert "Listen side by side one No sound could be made." in page.text and page.all("audio") == []

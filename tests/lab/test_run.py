@@ -18,29 +18,30 @@ import pytest
 import symusic
 
 from course_lib import files
-from course_lib.lab import cli, committed, doctor, plan, record, run
+from course_lib.lab import cli, committed, doctor, plan, provenance, record, run
 from course_lib.listening import page, sessions
 
 PARAMETERS = 'profile = "quick"  # or "paper"\nseed = 0\ndata = "embedded"\n'
 FINISH = """
-import json, os
+import os
 from pathlib import Path
-folder = Path(os.environ["COURSE_OUT"])
-result = {
-    "notebook": "02_good", "status": "complete", "smoke": False, "backend": None, "device": "CPU: one",
-    "parameters": {"profile": profile, "seed": seed, "data": data, "size": size},
-    "versions": {}, "git_commit": None, "data_fingerprint": None, "started": "2026-01-01T00:00:00.000+00:00",
-    "seconds": 1.5, "peak_memory_mib": 100.0, "measures": {}, "comparison": [], "music": [], "claims": [],
-}
-(folder / "result.json").write_text(json.dumps(result))
+from course_lib.lab import record
+record.start("NAME", profile, seed, data, size=size).finish()
 """
 GOOD = [PARAMETERS + "size = 1", "print('epoch 1/1  loss 0.5')", FINISH]
+TABLE = "settings = run.settings(epochs=(1, 20), widths=((8, 4), (8, 6, 4)), rate=(0.5, 0.25), kind=('a', None))"
+WITH_SETTINGS = [
+    PARAMETERS,
+    f"from course_lib.lab import record\nrun = record.start('NAME', profile, seed, data)\n{TABLE}",
+    "print(settings.epochs, settings.widths, settings.rate)\nrun.finish()",
+]
 
 
-def write_notebook(path: Path, *sources: str) -> None:
-    """A notebook of code cells, the first one tagged as its parameters."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    notebook.cells[0].metadata["tags"] = ["parameters"]
+def write_notebook(path: Path, *sources: str, tags: tuple[str, ...] = ("parameters",)) -> None:
+    """A notebook of code cells, the first one with tags; NAME in them stands for its name."""
+    cells = [nbformat.v4.new_code_cell(source.replace("NAME", path.stem)) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.cells[0].metadata["tags"] = list(tags)
     nbformat.write(notebook, path)
 
 
@@ -60,6 +61,7 @@ def notebooks(tmp_path, monkeypatch):
     folder.mkdir()
     here.mkdir()
     monkeypatch.setenv("COURSE_NOTEBOOKS", str(folder))
+    monkeypatch.delenv("COURSE_SMOKE", raising=False)
     monkeypatch.chdir(here)
     write_notebook(folder / "02_good.ipynb", *GOOD)
     return folder
@@ -79,10 +81,11 @@ def jobs(monkeypatch):
 
 @pytest.mark.parametrize(
     "text, value",
-    [("3", 3), ("-1", -1), ("1e-3", 0.001), ("true", True), ("False", False), ("lstm_1", "lstm_1"), ("", "")],
-)
+    [("3", 3), ("-1", -1), ("1e-3", 0.001), ("true", True), ("False", False), ("lstm_1", "lstm_1"), ("", ""),
+     ("8,4", [8, 4]), ("8,", [8]), ("None", None), ("bach/bwv1.6", "bach/bwv1.6"), ("a,b", "a,b"), ("[x", "[x")],
+)  # fmt: skip
 def test_values_are_read_as_literals(text, value):
-    read = plan._literal(text)
+    read = plan.literal(text)
     assert read == value and type(read) is type(value)
 
 
@@ -131,12 +134,15 @@ def test_a_folder_of_prepared_bands_is_data_too(notebooks, jobs):
 WRONG = {
     "run 99": "Notebook '99' is unknown: choose from 02_good.",
     "run good": "Notebook 'good' is unknown",
-    "run --profile big": "Profile 'big' is unknown: use quick or paper.",
+    "run --profile big": "Profile 'big' is unknown: use quick, night, paper.",
     "run --seed -1": "Seed -1 must be a whole number",
     "run --data nowhere": "Data folder 'nowhere' does not exist",
     "run --data .": "Data folder '.' holds no .mid or .midi file",
     "run -p depth 1": "Parameter 'depth' is unknown: the chosen notebooks have data, profile, seed, size.",
     "run -p size": "Parameter 'size' has no value",
+    "run -s epochs": "Setting 'epochs' has no value: use -s epochs VALUE.",
+    "run -s epochs 1": "Setting 'epochs' is unknown: the chosen notebooks have none.",
+    "run --seed 0 1 2 -p size " + " ".join(map(str, range(400))): "This asks for 1,200 runs: add --yes to start",
     "run -p seed 1": "Parameter 'seed' has an option of its own: use --seed.",
     "run --out a_file": "cannot be written (Not a directory)",
     "run --out a_file/below": "cannot be written (Not a directory)",
@@ -156,6 +162,68 @@ def test_what_is_asked_wrongly_gets_one_sentence_and_leaves_nothing(wrong, noteb
     captured = capsys.readouterr()
     assert WRONG[wrong] in captured.err and captured.err.count("\n") == 1 and captured.out == ""
     assert contents(Path.cwd()) == ["a_file"]
+
+
+WRONG_SETTINGS = {
+    "epoch 1": "Setting 'epoch' is unknown: the chosen notebooks have epochs, kind, rate, widths.",
+    "epochs many": "Settings of 03_learns: epochs is 'many': it takes a whole number",
+    "epochs 1.5": "Settings of 03_learns: epochs is 1.5: it takes a whole number",
+    "epochs true": "Settings of 03_learns: epochs is True: it takes a whole number",
+    "widths 8": "Settings of 03_learns: widths is 8: it takes a list",
+    "widths 8,a": "Settings of 03_learns: widths is '8,a'",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SETTINGS)
+def test_a_wrong_setting_stops_before_anything_starts(wrong, notebooks, capsys):
+    write_notebook(notebooks / "03_learns.ipynb", *WITH_SETTINGS)
+    assert command(f"run -s {wrong}") == 2
+    captured = capsys.readouterr()
+    assert WRONG_SETTINGS[wrong] in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert contents(Path.cwd()) == []
+
+
+def test_settings_make_a_grid_for_the_notebooks_that_have_them(notebooks, jobs):
+    write_notebook(notebooks / "03_learns.ipynb", *WITH_SETTINGS)
+    assert command("run --seed 0 1 -s epochs 5 10 -s widths 8, --out out") == 0
+    assert [(job.notebook.stem, job.parameters["seed"], job.settings) for job in jobs] == [
+        ("02_good", 0, {}), ("02_good", 1, {}),
+        *(("03_learns", seed, {"epochs": epochs, "widths": (8,)}) for seed in (0, 1) for epochs in (5, 10)),
+    ]  # fmt: skip
+    assert jobs[3].folder == Path("out/03_learns/seed=0,epochs=10,widths=%288%2C%29").resolve()
+    jobs.clear()
+    assert command("run 3 -s kind None b --out out") == 0
+    assert [job.settings for job in jobs] == [{"kind": None}, {"kind": "b"}]
+    jobs.clear()
+    assert command("run 3 -s rate 1 --out out") == 0
+    assert [(job.settings, job.folder.name) for job in jobs] == [({"rate": 1.0}, "seed=0,rate=1.0")]
+
+
+def test_a_large_grid_needs_a_yes(notebooks, jobs):
+    line = "run --seed 0 1 2 -p size " + " ".join(map(str, range(334))) + " --out out"
+    assert command(line) == 2 and jobs == []
+    assert command(f"{line} --yes") == 0 and len(jobs) == 1002
+
+
+def test_a_night_is_a_profile(notebooks, jobs):
+    assert command("run --profile night --out out") == 0
+    assert jobs[0].parameters["profile"] == "night"
+
+
+ODD = ["a, b = 1, 2", "c = d = 3", "e = 4; f = 5", "g: int = 6", 'h = """\nnot = 1\n"""', "i = dict(\n    no=7)"]
+
+
+def test_the_parameters_of_odd_cells_are_found(notebooks):
+    write_notebook(notebooks / "03_odd.ipynb", "\n".join(ODD), "%matplotlib inline", "other = 1")
+    assert plan.read_lesson(notebooks / "03_odd.ipynb").parameters == set("abcdefghi")
+
+
+def test_every_lesson_of_the_course_can_be_planned():
+    lessons = {path.stem[:2]: plan.read_lesson(path) for path in plan.chosen([])}
+    assert {"profile", "seed", "data"} <= set.intersection(*(lesson.parameters for lesson in lessons.values()))
+    for number in range(2, 12):
+        assert "batch_size" in lessons[f"{number:02}"].settings or len(lessons[f"{number:02}"].settings) > 5
+    assert lessons["13"].reads_runs and not lessons["02"].reads_runs
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "not JSON", '{"nbformat": 4'])
@@ -190,6 +258,27 @@ def test_a_run_leaves_the_executed_notebook_its_result_and_a_report(notebooks, c
     assert f"    {notebooks}\n" in printed, "the working folder is that of the notebooks"
     assert f"Report      {out / 'index.html'}\n" in printed and (out / "index.html").exists()
     assert "COURSE_OUT" not in os.environ
+
+
+def test_changed_settings_reach_the_notebook_and_its_record(notebooks, capfd):
+    write_notebook(notebooks / "02_good.ipynb", *WITH_SETTINGS)
+    assert command("run -s epochs 5 -s widths 16,2 --out out") == 0
+    folder = Path("out/02_good/seed=0,epochs=5,widths=%2816%2C%202%29").resolve()
+    result = record.find(folder)
+    assert (result.changed, result.settings["rate"]) == ({"epochs": 5, "widths": [16, 2]}, 0.5)
+    assert "    5 (16, 2) 0.5\n" in capfd.readouterr().out
+    assert command("run -s epochs 5 -s widths 16,2 --out out") == 0
+    assert "was done before" in capfd.readouterr().out
+    assert command("run --out out") == 0
+    assert record.find(Path("out/02_good").resolve()).changed == {}
+
+
+def test_what_libraries_tell_their_programmers_stays_out(notebooks, capfd):
+    warn = "import warnings\nwarnings.warn('for programmers', FutureWarning)\nwarnings.warn('for users')"
+    write_notebook(notebooks / "02_good.ipynb", *GOOD, warn)
+    assert command("run --out out") == 0
+    said = capfd.readouterr().err
+    assert "for users" in said and "for programmers" not in said
 
 
 def test_a_notebook_that_fails_does_not_stop_the_others(notebooks, capsys):
@@ -227,8 +316,38 @@ def test_what_is_done_is_not_done_again(notebooks, capsys):
 
     write_notebook(notebooks / "02_good.ipynb", *GOOD)
     assert command("run --out out") == 0
-    assert "epoch" in capsys.readouterr().out, "changed code runs again"
+    printed = capsys.readouterr().out
+    assert "[1/1] 02_good ... made by other code: run again\n" in printed and "epoch" in printed
     assert checkpoint.exists(), "changed code goes on from its checkpoint"
+
+
+def done_again(capsys) -> str:
+    """The reason why the notebook runs again, "" if it does not."""
+    capsys.readouterr()
+    assert command("run --data midi --out out") == 0
+    return capsys.readouterr().out.splitlines()[0].partition(" ... ")[2].removesuffix("was done before")
+
+
+def test_what_was_made_by_other_code_or_data_runs_again(notebooks, monkeypatch, capsys):
+    Path("midi").mkdir()
+    Path("midi/a.mid").write_bytes(b"")
+    assert done_again(capsys) == "" and Path("out/02_good/result.json").exists() and done_again(capsys) == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "package_hash", lambda: "0123456789ab")
+        assert done_again(capsys) == "made by other code: run again"  # which the kernel runs with the old one
+    assert done_again(capsys) == ""
+    Path("midi/b.mid").write_bytes(b"")
+    assert done_again(capsys) == "made from other data: run again"
+    assert done_again(capsys) == ""
+    path = Path("out/02_good/result.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"changed": {"epochs": 3}}))
+    assert done_again(capsys) == "made with other settings: run again"
+    path.write_text("{}")
+    assert done_again(capsys) == ""
+    notebook = nbformat.read(notebooks / "02_good.ipynb", 4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("More is said."))
+    nbformat.write(notebook, notebooks / "02_good.ipynb")
+    assert done_again(capsys) == "", "words are no code"
 
 
 def test_the_results_of_other_parameters_are_not_overwritten(notebooks, monkeypatch, capsys):
@@ -297,21 +416,28 @@ def test_without_out_the_run_folder_is_a_new_one_and_latest_leads_to_it(notebook
     assert found == ["2026-01-01_00-00-00", "2026-01-02_00-00-00", "latest"]
 
 
-@pytest.mark.parametrize("reader", ["12", "13"])
-def test_a_notebook_that_reads_what_others_left_does_not_move_latest(notebooks, jobs, monkeypatch, reader):
+def test_a_notebook_that_reads_what_others_left_runs_last_and_does_not_move_latest(notebooks, jobs, monkeypatch):
     monkeypatch.setattr(files, "ROOT", Path.cwd())
-    for number in ("12", "13"):
-        write_notebook(notebooks / f"{number}_reads.ipynb", *GOOD)
+    write_notebook(notebooks / "01_reads.ipynb", *GOOD, tags=("parameters", "reads-runs"))
     times = iter(range(1, 9))
     monkeypatch.setattr(run, "datetime", Namespace(now=lambda: datetime(2026, 1, next(times))))
-    assert command(f"run {reader}") == 0
+    assert command("run 1") == 0
     assert jobs[-1].folder.parent.parent == Path("runs").resolve() and not Path("runs/latest").exists()
     assert command("run 2") == 0
     first = jobs[-1].folder.parent
-    assert command(f"run {reader}") == 0
+    assert command("run 1") == 0
     assert jobs[-1].folder.parent != first and Path("runs/latest").resolve() == first
-    assert command(f"run 2 {reader}") == 0
+    jobs.clear()
+    assert command("run") == 0
+    assert [job.notebook.stem for job in jobs] == ["02_good", "01_reads"]
     assert Path("runs/latest").resolve() == jobs[-1].folder.parent != first
+
+
+def test_a_notebook_that_reads_what_others_left_is_never_done(notebooks, capsys):
+    write_notebook(notebooks / "02_good.ipynb", *GOOD, tags=("parameters", "reads-runs"))
+    for reason in ("", "reads the other runs: run again"):
+        assert command("run --out out") == 0
+        assert capsys.readouterr().out.splitlines()[0] == f"[1/1] 02_good ... {reason}".strip()
 
 
 def test_where_links_are_refused_latest_is_a_text_file(tmp_path, monkeypatch):
@@ -329,7 +455,7 @@ def test_progress_bars_stay_out_of_a_log():
         write = list.append
 
     log = Log()
-    passed = run._Passed(log)  # type: ignore[arg-type]
+    passed = run._Indented(log)  # type: ignore[arg-type]
     passed.write("epoch 1\n\nepoch 2\n")
     passed.write("\r 10%|#         |")
     assert log == ["    epoch 1\n\n    epoch 2\n"]
@@ -448,6 +574,13 @@ def test_listen_follows_latest_where_it_is_a_text_file(recorded, offered):
     (recorded.parent / "latest").write_text("monday\n")
     assert command("listen --seconds 1 --out mine") == 0
     assert drawn(Path("mine"))["2D CNN"] == 4
+
+
+@pytest.mark.parametrize("name", ["run", "report", "listen", "notebooks", "doctor"])
+def test_every_command_shows_an_example(name, capsys):
+    with pytest.raises(SystemExit):
+        command(f"{name} --help")
+    assert f"example: python -m course_lib {name}" in " ".join(capsys.readouterr().out.split())
 
 
 # ---------------------------------------------------------------- doctor

@@ -1,15 +1,16 @@
-"""What models of frames share: padded songs, their loss, the best epoch, generation a column at a time."""
+"""What notebook 05 defines: padded songs, their loss, generation a column at a time; and the best epoch of training."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from lessons import definitions
 
 from course_lib import measure
 from course_lib.learn import sample, train
-from course_lib.learn.losses import frame_loss
-from course_lib.learn.split import padded
 from course_lib.learn.stepper import Stepper
+
+padded, frame_loss, generate_frames = definitions("05", "padded", "frame_loss", "generate_frames").values()
 
 
 def songs(*lengths, pitches=12):
@@ -86,7 +87,7 @@ def test_frames_follow_their_rule(capsys):
     model = dilated(3)
     prompts = np.stack(songs(5, 5))
     stepper = Stepper(model, batch=2)
-    made = sample.generate_frames(stepper, prompts, 6, sample.threshold_rule(0.5))
+    made = generate_frames(stepper, prompts, 6, sample.threshold_rule(0.5))
     sequence = prompts.astype("float32")
     for step in range(6):  # the same, the whole field computed each time
         frame = model.predict_on_batch(sequence)[:, -1:] > 0
@@ -94,13 +95,10 @@ def test_frames_follow_their_rule(capsys):
         sequence = np.concatenate([sequence, frame], axis=1)
 
     drawn = [
-        sample.generate_frames(stepper, prompts, 6, sample.chance_rule(np.random.default_rng(seed)))
-        for seed in (0, 0, 1)
+        generate_frames(stepper, prompts, 6, sample.chance_rule(np.random.default_rng(seed))) for seed in (0, 0, 1)
     ]
     assert np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2])
     assert capsys.readouterr().out == ""
 
-    assert not sample.generate_frames(stepper, prompts, 6, sample.threshold_rule(1.0)).any()
+    assert not generate_frames(stepper, prompts, 6, sample.threshold_rule(1.0)).any()
     assert "lower the threshold" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="one frame|a frame or more"):
-        sample.generate_frames(stepper, prompts[:, :0], 6, sample.threshold_rule(0.5))

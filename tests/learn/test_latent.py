@@ -1,12 +1,30 @@
-"""latent.py: what each network hears, what goes to which instrument, and that nothing else changes on the way."""
+"""Notebook 09: what each network hears, what goes to which instrument, and that nothing else changes on the way."""
+
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lessons import definitions
 
 from course_lib import music
-from course_lib.learn import latent as latent_space
 
+lesson = SimpleNamespace(
+    **definitions(
+        "09",
+        "check_noise_and_alpha",
+        "encode",
+        "decode",
+        "active_dimensions",
+        "next_latents",
+        "generate",
+        "style_vectors",
+        "interpolated",
+        "style_distance",
+    )
+)
 PIANO, GUITAR, BASS, STRINGS, DRUMS = range(5)
 SIZE = 3  # K
 STEPS = 8
@@ -50,7 +68,7 @@ def own_constants():
 
 
 def generate(nets, start, blocks=3, seed=0, noise_sd=0.0, **style):
-    return latent_space.generate(nets, start, blocks, np.random.default_rng(seed), noise_sd, **style)
+    return lesson.generate(nets, start, blocks, np.random.default_rng(seed), noise_sd, **style)
 
 
 # --- encoding and decoding --------------------------------------------------------------------------------
@@ -82,28 +100,28 @@ def pitch_decoders():
 
 def test_encode_gives_the_means_of_each_instrument_in_the_order_of_the_band():
     blocks = melodies(6)
-    means = latent_space.encode(pitch_encoders(), blocks)
+    means = lesson.encode(pitch_encoders(), blocks)
     assert means.shape == (6, 5, STEPS) and means.dtype == np.float32
     np.testing.assert_array_equal(means, blocks.argmax(axis=2).swapaxes(1, 2) + 1000 * np.arange(5)[:, None])
 
 
 def test_decode_is_the_counterpart_of_encode_for_any_leading_shape():
     blocks = melodies(6)
-    latents = latent_space.encode(pitch_encoders(), blocks)
-    decoded = latent_space.decode(pitch_decoders(), latents)
+    latents = lesson.encode(pitch_encoders(), blocks)
+    decoded = lesson.decode(pitch_decoders(), latents)
     assert decoded.dtype == np.float32
     np.testing.assert_array_equal(decoded, blocks)
-    in_pieces = latent_space.decode(pitch_decoders(), latents.reshape(2, 3, 5, STEPS))
+    in_pieces = lesson.decode(pitch_decoders(), latents.reshape(2, 3, 5, STEPS))
     np.testing.assert_array_equal(in_pieces, blocks.reshape(2, 3, STEPS, 128, 5))
-    np.testing.assert_array_equal(latent_space.decode(pitch_decoders(), latents[4]), blocks[4])
+    np.testing.assert_array_equal(lesson.decode(pitch_decoders(), latents[4]), blocks[4])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 6, 100])
 def test_batches_change_nothing_but_their_number(batch_size):
     blocks, encoders, decoders = melodies(6), pitch_encoders(), pitch_decoders()
-    latents = latent_space.encode(encoders, blocks, batch_size)
-    np.testing.assert_array_equal(latents, latent_space.encode(pitch_encoders(), blocks))
-    np.testing.assert_array_equal(latent_space.decode(decoders, latents, batch_size), blocks)
+    latents = lesson.encode(encoders, blocks, batch_size)
+    np.testing.assert_array_equal(latents, lesson.encode(pitch_encoders(), blocks))
+    np.testing.assert_array_equal(lesson.decode(decoders, latents, batch_size), blocks)
     sizes = {1: [1] * 6, 4: [4, 2], 6: [6], 100: [6]}[batch_size]
     for network in encoders + decoders:
         assert [len(inputs) for inputs in network.given] == sizes
@@ -111,7 +129,7 @@ def test_batches_change_nothing_but_their_number(batch_size):
 
 def test_another_number_of_instruments_than_decoders_is_refused():
     with pytest.raises(ValueError, match="argument"):
-        latent_space.decode(pitch_decoders(), np.zeros((2, 4, STEPS)))
+        lesson.decode(pitch_decoders(), np.zeros((2, 4, STEPS)))
 
 
 def test_keras_models_go_all_the_way():
@@ -126,15 +144,15 @@ def test_keras_models_go_all_the_way():
         for _ in range(5)
     ]
     nets = [keras.Sequential([keras.Input((SIZE * (1 + (i > 0)),)), layers.Dense(SIZE)]) for i in range(5)]
-    latents = latent_space.encode(encoders, melodies(3))
+    latents = lesson.encode(encoders, melodies(3))
     for i in range(5):
         expected = encoders[i].predict_on_batch(melodies(3)[..., i : i + 1].astype("float32"))[:, :SIZE]
         np.testing.assert_allclose(latents[:, i], expected, rtol=1e-5)
     following = generate(nets, latents, blocks=2, noise_sd=1.0, style=list(latents.swapaxes(0, 1)))
     assert following.shape == (3, 2, 5, SIZE)
-    rolls = latent_space.decode(decoders, following, batch_size=4)
+    rolls = lesson.decode(decoders, following, batch_size=4)
     assert rolls.shape == (3, 2, STEPS, 128, 5)
-    np.testing.assert_allclose(rolls, latent_space.decode(decoders, following), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(rolls, lesson.decode(decoders, following), rtol=1e-4, atol=1e-6)
     for i in range(5):
         np.testing.assert_allclose(rolls[1, 0, ..., i : i + 1], decoders[i](following[1:2, 0, i])[0], atol=1e-5)
 
@@ -142,9 +160,9 @@ def test_keras_models_go_all_the_way():
 def test_active_dimensions():
     signs = np.array([1, -1] * 5)[:, None]
     means = signs * np.sqrt([0, 0.009, 0.011, 1]) + [5, 5, 5, 0]  # variances of 0, 0.009, 0.011 and 1
-    assert latent_space.active_dimensions(means) == 2
-    assert latent_space.active_dimensions(means[:, :2]) == 0
-    assert type(latent_space.active_dimensions(means)) is int
+    assert lesson.active_dimensions(means) == 2
+    assert lesson.active_dimensions(means[:, :2]) == 0
+    assert type(lesson.active_dimensions(means)) is int
 
 
 # --- the style of songs -----------------------------------------------------------------------------------
@@ -173,7 +191,7 @@ def block_pitches(vectors, channel):
 
 def test_style_holds_each_different_vector_of_a_song_once():
     bands = pack(song(1, 2), song(7, 3, 7, 7, 5))
-    sets = latent_space.style(pitch_encoders(), bands, [1], STEPS)
+    sets = lesson.style_vectors(pitch_encoders(), bands, [1], STEPS)
     assert [vectors.shape for vectors in sets] == [(3, STEPS)] * 5
     assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[3, 5, 7]] * 5
 
@@ -182,26 +200,26 @@ def test_vectors_are_compared_whole_and_for_each_instrument_by_itself():
     roll = song(4, 4, 4)
     roll[2 * STEPS, :, BASS] = roll[-1, :, DRUMS] = False  # one bass step and one drum step differ
     roll[2 * STEPS :, :, GUITAR] = np.roll(roll[2 * STEPS :, :, GUITAR], 1, axis=1)
-    sets = latent_space.style(pitch_encoders(), pack(roll), [0], STEPS)
+    sets = lesson.style_vectors(pitch_encoders(), pack(roll), [0], STEPS)
     assert [len(vectors) for vectors in sets] == [1, 2, 2, 1, 2]
 
 
 def test_several_songs_are_joined():
     bands = pack(song(1, 2), song(9), song(2, 5))
     for chosen in ([0, 2], [2, 0], np.array([0, 2, 0])):
-        sets = latent_space.style(pitch_encoders(), bands, chosen, STEPS)
+        sets = lesson.style_vectors(pitch_encoders(), bands, chosen, STEPS)
         assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[1, 2, 5]] * 5
 
 
 def test_blocks_do_not_cross_songs():
     bands = pack(song(1, rest=STEPS - 1), song(2, rest=3), song(3))  # a block over a border would hold two pitches
-    sets = latent_space.style(pitch_encoders(), bands, [0, 1, 2], STEPS)
+    sets = lesson.style_vectors(pitch_encoders(), bands, [0, 1, 2], STEPS)
     assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[1, 2, 3]] * 5
 
 
 def test_a_long_song_is_taken_whole():
     pitches = [*range(60), *[0] * 600, 60]  # each pitch above 0 in one block alone
-    sets = latent_space.style(pitch_encoders(), pack(song(*pitches)), [0], STEPS)
+    sets = lesson.style_vectors(pitch_encoders(), pack(song(*pitches)), [0], STEPS)
     assert [block_pitches(vectors, i) for i, vectors in enumerate(sets)] == [[*range(61)]] * 5
 
 
@@ -213,7 +231,7 @@ def test_songs_that_give_no_style_are_named():
 
     def refused(chosen, sentence):
         with pytest.raises(ValueError, match=f"^{sentence}$"):
-            latent_space.style(pitch_encoders(), bands, chosen, STEPS)
+            lesson.style_vectors(pitch_encoders(), bands, chosen, STEPS)
 
     refused([], "A style needs a song: choose one, or two for a hybrid.")
     refused([3], "song 3 has 7 steps, and a style needs 8 or more: choose a longer song.")
@@ -229,8 +247,7 @@ def test_songs_that_give_no_style_are_named():
 def test_alpha_out_of_range_is_refused(alpha):
     sentence = f"^alpha is {alpha}: it must lie between 0 .* and 1 .*\\.$"
     for refused in (
-        lambda: latent_space.check(alpha=alpha),
-        lambda: latent_space.interpolated(starts(), starts(), alpha),
+        lambda: lesson.check_noise_and_alpha(0, alpha),
         lambda: generate(networks(), starts(), alpha=alpha),  # with no style, too
     ):
         with pytest.raises(ValueError, match=sentence):
@@ -240,7 +257,7 @@ def test_alpha_out_of_range_is_refused(alpha):
 @pytest.mark.parametrize("noise_sd", [-1, -0.01, NAN, INF])
 def test_noise_out_of_range_is_refused(noise_sd):
     for refused in (
-        lambda: latent_space.check(noise_sd),
+        lambda: lesson.check_noise_and_alpha(noise_sd, 0.5),
         lambda: generate(networks(), starts(), noise_sd=noise_sd),
     ):
         with pytest.raises(ValueError, match=f"^noise_sd is {noise_sd}: it must be 0 .* or a number above\\.$"):
@@ -249,7 +266,7 @@ def test_noise_out_of_range_is_refused(noise_sd):
 
 def test_settings_in_range_pass():
     for noise_sd, alpha in ((0, 0), (1, 1), (2.5, 0.5)):
-        latent_space.check(noise_sd, alpha)
+        lesson.check_noise_and_alpha(noise_sd, alpha)
 
 
 # --- generation -------------------------------------------------------------------------------------------
@@ -277,8 +294,8 @@ def test_the_result_is_what_the_networks_answer():
     np.testing.assert_array_equal(start, starts())  # and the start is left as it was
 
 
-def test_following_is_one_block():
-    np.testing.assert_array_equal(latent_space.following(networks(), starts()), generate(networks(), starts(), 1)[:, 0])
+def test_the_next_latents_are_one_block():
+    np.testing.assert_array_equal(lesson.next_latents(networks(), starts()), generate(networks(), starts(), 1)[:, 0])
 
 
 @pytest.mark.parametrize("alpha", [0, 0.25, 0.5, 1])
@@ -290,6 +307,13 @@ def test_the_style_of_each_instrument_goes_to_that_instrument(alpha):
     own = -10.0 * np.arange(1, 6)[:, None]
     np.testing.assert_allclose(heard(nets), alpha * own + (1 - alpha) * last, rtol=1e-6)
     np.testing.assert_array_equal(heard(nets[1:], slice(SIZE)), np.repeat(result[:, :, :1], 4, axis=2))
+
+
+def test_interpolation_goes_from_the_latents_to_what_was_drawn():
+    latents, drawn = starts(), -starts(4)[::-1]
+    for alpha in (0, 0.25, 1):
+        expected = latents + alpha * (drawn - latents)
+        np.testing.assert_allclose(lesson.interpolated(latents, drawn, alpha), expected, atol=1e-5)
 
 
 def test_at_alpha_1_every_network_hears_nothing_but_its_style():
@@ -372,18 +396,103 @@ def test_the_seed_decides():
 
 def test_noise_sd_is_1_where_none_is_given():
     rng = [np.random.default_rng(0) for _ in range(2)]
-    default = latent_space.generate(networks(), starts(), 2, rng[0])
-    np.testing.assert_array_equal(default, latent_space.generate(networks(), starts(), 2, rng[1], 1.0))
+    default = lesson.generate(networks(), starts(), 2, rng[0])
+    np.testing.assert_array_equal(default, lesson.generate(networks(), starts(), 2, rng[1], 1.0))
 
 
 def test_what_is_drawn_stands_in_the_song():
     rng = np.random.default_rng(0)
     roll = rng.random((5 * STEPS, 128, 5)) < 0.05
-    sets = latent_space.style(pitch_encoders(), pack(song(1), roll), [1], STEPS)
+    sets = lesson.style_vectors(pitch_encoders(), pack(song(1), roll), [1], STEPS)
     nets = [Network(lambda vectors: vectors[:, -STEPS:]) for _ in music.band.INSTRUMENTS]
     start = np.zeros((7, 5, STEPS))
-    latent_space.generate(nets, start, 2, rng, 0, sets, 1)
-    vectors = latent_space.encode(pitch_encoders(), roll.reshape(5, STEPS, 128, 5))
+    lesson.generate(nets, start, 2, rng, 0, sets, 1)
+    vectors = lesson.encode(pitch_encoders(), roll.reshape(5, STEPS, 128, 5))
     for i, net in enumerate(nets):
         for inputs in net.given:
             assert {tuple(row) for row in inputs[:, -STEPS:]} <= {tuple(row) for row in vectors[:, i]}
+
+
+# --- distance to a style ----------------------------------------------------------------------------------
+
+C, D, E, G = 60, 62, 64, 67
+BAR = 8  # steps
+
+
+def band(notes, length):
+    """Band roll from (first step, pitch, steps, channel)."""
+    roll = np.zeros((length, 128, 5), bool)
+    for start, pitch, steps, channel in notes:
+        roll[start : start + steps, pitch, channel] = True
+    return roll
+
+
+def chords(*channels):
+    """Band roll of a bar in which each channel holds its pitches throughout."""
+    return band([(0, pitch, BAR, i) for i, pitches in enumerate(channels) for pitch in pitches], BAR)
+
+
+def random_band(seed, length, density):
+    return np.random.default_rng(seed).random((length, 128, 5)) < density
+
+
+def test_style_distance_by_pitch_classes_alone():
+    # All notes begin on the first step, so only what sounds, and how long, differs.
+    held = chords([C])
+    assert lesson.style_distance(held, chords([C + 12]), BAR) == 0
+    assert lesson.style_distance(held, band([(0, C, 6, PIANO), (0, G, 2, PIANO)], 8), BAR) == 1 / 4 / 2
+    assert lesson.style_distance(held, chords([C, G]), BAR) == 1 / 2 / 2
+    assert lesson.style_distance(held, chords([G]), BAR) == 1 / 2
+    # Shares C 1/2, G 1/2 against C 1/2, E 1/4, G 1/4; who plays what is not asked, as long as all begin alike.
+    mixed = chords([C], [C], [E], [G])
+    assert lesson.style_distance(chords([C], [G], [C], [G]), mixed, BAR) == 1 / 4 / 2
+    assert lesson.style_distance(chords([G], [C], [C], [E]), mixed, BAR) == 0
+
+
+def test_style_distance_by_rhythm_alone():
+    # Only C sounds. Shares of the beginnings: steps 0 and 4 half each, against 0, 2, 4 and 6 a quarter each.
+    halves = band([(0, C, 4, PIANO), (4, C - 12, 4, PIANO)], 8)
+    quarters = band([(step, C, 1, PIANO) for step in (0, 2, 4, 6)], 8)
+    assert lesson.style_distance(halves, quarters, BAR) == 1 / 2 / 2
+    one_by_guitar = band([(0, C, 4, PIANO), (4, C - 12, 4, GUITAR)], 8)
+    assert lesson.style_distance(halves, one_by_guitar, BAR) == 1 / 2 / 2
+    assert lesson.style_distance(halves, band([(0, C, 3, STRINGS), (4, C, 3, STRINGS)], 8), BAR) == 1 / 2
+    shorter = band([(0, C, 1, PIANO), (4, C, 3, PIANO)], 8)  # lengths do not count here
+    assert lesson.style_distance(halves, shorter, BAR) == 0
+
+
+def test_style_distance_looks_at_the_place_in_the_bar():
+    first, later = band([(0, C, 1, PIANO)], 8), band([(8, C, 1, PIANO)], 16)
+    assert lesson.style_distance(first, later, BAR) == 0
+    assert lesson.style_distance(first, later, 6) == 1 / 2
+    assert lesson.style_distance(first, later, 16) == 1 / 2
+
+
+def test_drums_count_in_the_rhythm_only():
+    piano = chords([C])
+    drums = [(0, 38, 4, DRUMS)]  # four strokes: shares of the beginnings are 1/5 for each, and for the piano
+    both = band([(0, C, 8, PIANO), *drums], 8)
+    assert lesson.style_distance(piano, both, BAR) == pytest.approx(4 / 5 / 2)
+    assert lesson.style_distance(both, band([(0, C, 8, PIANO), (0, 43, 4, DRUMS)], 8), BAR) == 0
+    assert lesson.style_distance(band(drums, 8), both, BAR) == pytest.approx((1 + 1 / 5) / 2)
+
+
+def test_style_distance_of_nothing_in_common_and_of_silence():
+    one, other = chords([C]), band([(2, D, 4, GUITAR), (1, 38, 1, DRUMS)], 8)
+    assert lesson.style_distance(one, other, BAR) == 1
+    for length in (0, 8):
+        silent = np.zeros((length, 128, 5), bool)
+        assert lesson.style_distance(silent, one, BAR) == lesson.style_distance(one, silent, BAR) == 1
+
+
+@given(st.integers(0, 99), st.sampled_from([0.001, 0.02]))
+def test_style_distance_is_symmetric_and_blind_to_length(seed, density):
+    one, other = random_band(seed, 32, density), random_band(seed + 100, 24, density)
+    one[-1, :, PIANO:DRUMS] = False  # so that no note goes on where the piece begins again
+    value = lesson.style_distance(one, other, BAR)
+    assert type(value) is float and 0 < value <= 1
+    assert lesson.style_distance(other, one, BAR) == pytest.approx(value)
+    twice = np.tile(one, (2, 1, 1))
+    assert lesson.style_distance(twice, other, BAR) == pytest.approx(value)
+    assert lesson.style_distance(one, one, BAR) == 0
+    assert lesson.style_distance(one, twice, BAR) == pytest.approx(0)

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import layers
+from lessons import definitions
 from scipy import stats
 from scipy.special import expit
 
-from course_lib.learn import sample
+from course_lib.learn import sample, stepper
 from course_lib.learn.stepper import Stepper
 
 # ---------------------------------------------------------------- probabilities
@@ -296,6 +297,42 @@ def test_a_stepper_follows_further_training():
     assert np.allclose(after, whole(model, np.array([[3]])), atol=1e-4)
 
 
+class Sums(layers.Layer):
+    """A layer of a lesson's own: each step becomes the sum of all steps so far."""
+
+    def call(self, x):
+        return keras.ops.cumsum(x, axis=1)
+
+
+class OneSum(stepper.Stateful):
+    made: list[tuple] = []  # of which layer and memory
+
+    def __init__(self, layer, memory):
+        super().__init__()
+        self.made.append((layer, memory))
+
+    def build(self, shape):
+        self.remembered = [self.add_weight(shape=shape, initializer="zeros", trainable=False)]
+
+    def call(self, x):
+        self.remembered[0].assign(self.remembered[0].value + x)
+        return keras.ops.convert_to_tensor(self.remembered[0].value)
+
+
+def test_a_layer_of_a_lessons_own_is_stepped_by_its_registered_form(monkeypatch):
+    sums = Sums()
+    model = keras.Sequential([keras.Input((None, 3)), sums, layers.Dense(4)])
+    with pytest.raises(ValueError, match="cannot be stepped"):
+        Stepper(model)
+    monkeypatch.setitem(stepper.STEPPED, Sums, OneSum)
+    one_by_one, sequence = Stepper(model, batch=2, memory=5), np.random.default_rng(0).random((2, 6, 3), "float32")
+    assert OneSum.made == [(sums, 5)]
+    for _ in range(2):
+        steps = [one_by_one.step(sequence[:, place]) for place in range(6)]
+        assert np.allclose(np.stack(steps, axis=1), model.predict_on_batch(sequence), atol=1e-5)
+        one_by_one.reset()
+
+
 REFUSED = {
     "flatten": lambda: [layers.Flatten()],
     "bidirectional": lambda: [layers.Bidirectional(layers.LSTM(4))],
@@ -503,10 +540,10 @@ def test_draws_of_notes_follow_the_rng():
     assert np.array_equal(blocks[0], blocks[1]) and not np.array_equal(blocks[0], blocks[2])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, (0.05, 0.0, 0.01, 0.2, 0.6)])
+@pytest.mark.parametrize("share", [[0.0] * 5, [0.3] * 5, (0.05, 0.0, 0.01, 0.2, 0.6)])
 def test_the_surest_share_of_each_instrument_sounds_in_every_block(share):
     probability = band_probabilities(5, 3, 8) ** [1, 2, 3, 4, 5]  # some instruments surer than others
-    block = sample.surest_rule(share)(probability)
+    block = definitions("07", "surest_rule")["surest_rule"](share)(probability)
     assert block.dtype == bool and block.shape == probability.shape
     assert np.abs(block.mean(axis=(1, 2)) - share).max() <= 1 / (8 * 128)
     for piece, cells in zip(block, probability, strict=True):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from course_lib import music
-from course_lib.learn import profiles, train
-from course_lib.learn.batches import Batches
-from course_lib.learn.losses import frame_loss, roll_loss
+from course_lib.learn import train
+from course_lib.learn.batches import Arrays, Batches, Epochs
+from course_lib.learn.losses import roll_loss
 
 LESSON = textwrap.dedent("""
     import sys, pathlib, keras, numpy as np
@@ -44,8 +44,8 @@ def test_a_killed_training_continues_to_the_same_loss(tmp_path):
         process.stdout.readline()
     process.kill()
     process.wait()
-    saved = json.loads((tmp_path / "killed" / "state.json").read_text())
-    assert 3 <= len(saved["history"]["loss"]) < 40
+    with np.load(tmp_path / "killed" / "checkpoint.npz") as saved:
+        assert 3 <= len(saved["history loss"]) < 40
     continued = final(lesson(tmp_path / "killed", 40))
     assert continued[2] == whole[2] == 40
     assert continued[:2] == pytest.approx(whole[:2], rel=1e-6)
@@ -90,8 +90,7 @@ def test_more_epochs_continue_from_the_finished_run(tmp_path, data):
 
 def test_a_damaged_checkpoint_is_trained_again(tmp_path, data):
     train.fit(small_model(), *data, epochs=1, folder=tmp_path, seed=0)
-    (weights,) = tmp_path.glob("epoch_*.npz")
-    weights.write_bytes(b"not weights")
+    (tmp_path / "checkpoint.npz").write_bytes(b"not weights")
     assert len(train.fit(small_model(), *data, epochs=1, folder=tmp_path, seed=0)["loss"]) == 1
 
 
@@ -113,7 +112,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path, data):
     inputs, targets = data
     with pytest.raises(FloatingPointError, match="lower learning rate"):
         train.fit(small_model(), inputs * np.nan, targets, epochs=3, folder=tmp_path, seed=0)
-    assert not (tmp_path / "state.json").exists()
+    assert not (tmp_path / "checkpoint.npz").exists()
 
 
 def test_smoke_cuts_training_and_says_so(tmp_path, data, capsys, monkeypatch):
@@ -123,12 +122,11 @@ def test_smoke_cuts_training_and_says_so(tmp_path, data, capsys, monkeypatch):
     assert "COURSE_SMOKE=1" in capsys.readouterr().out
 
 
-def test_settings_choose_the_profile_and_show_both():
-    chosen = profiles.settings("paper", epochs=(8, 200), window=(32, 100))
-    assert (chosen.epochs, chosen.window) == (200, 100)
-    assert "| epochs | 8 | 200 |" in chosen._repr_markdown_()
-    with pytest.raises(ValueError, match='no profile "fast"'):
-        profiles.settings("fast", epochs=(1, 2))
+def test_a_model_without_weights_is_refused(tmp_path, data):
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match=r"begin it with keras\.Input"):
+        train.fit(model, *data, epochs=1, folder=tmp_path, seed=0)
 
 
 # ---------------------------------------------------------------- the loss of rolls
@@ -140,26 +138,20 @@ def logits_and_targets(*shape):
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 128, 5), (4, 3, 7), (2, 1, 16, 4, 5)])
-@pytest.mark.parametrize(("positive_weight", "focusing"), [(1, 0), (20, 0), (1, 2), (0.5, 1), (7, 2.5)])
-def test_roll_loss_is_cross_entropy_weighted_and_focused(shape, positive_weight, focusing):
+@pytest.mark.parametrize("positive_weight", [1, 20, 0.5])
+def test_roll_loss_is_cross_entropy_weighted(shape, positive_weight):
     logits, targets = logits_and_targets(*shape)
     truth = 1 / (1 + np.exp(-np.where(targets, logits, -logits).astype("float64")))  # probability given to it
-    nats = -np.log(truth) * (1 - truth) ** focusing * np.where(targets, positive_weight, 1)
+    nats = -np.log(truth) * np.where(targets, positive_weight, 1)
     expected = nats.reshape(shape[0], shape[1], -1).sum(-1).mean()
-    found = roll_loss(positive_weight, focusing)(targets, logits)
+    found = roll_loss(positive_weight)(targets, logits)
     assert float(found) == pytest.approx(expected, rel=1e-5)
-    assert float(roll_loss(positive_weight, focusing)(targets.astype(bool), logits)) == float(found)
+    assert float(roll_loss(positive_weight)(targets.astype(bool), logits)) == float(found)
 
 
-def test_roll_loss_is_that_of_frames_where_nothing_is_weighted():
-    logits, targets = logits_and_targets(4, 6, 88)
-    assert float(roll_loss()(targets, logits)) == pytest.approx(float(frame_loss(targets, logits)), rel=1e-6)
-
-
-@pytest.mark.parametrize("focusing", [0, 2])
-def test_roll_loss_of_sure_networks_is_a_number(focusing):
+def test_roll_loss_of_sure_networks_is_a_number():
     targets = np.array([[[0, 1, 0, 1]]], "float32")
-    right, wrong = (float(roll_loss(3, focusing)(targets, sure * (2 * targets - 1))) for sure in (1e4, -1e4))
+    right, wrong = (float(roll_loss(3)(targets, sure * (2 * targets - 1))) for sure in (1e4, -1e4))
     assert right == 0
     assert wrong == pytest.approx(1e4 * (1 + 3 + 1 + 3))
 
@@ -236,6 +228,112 @@ def test_the_order_follows_seed_and_epoch_alone():
 def test_a_limit_above_the_number_of_windows_changes_nothing():
     plain, limited = (Batches(numbered(30), 4, same, hop=2, batch_size=8, **limit) for limit in ({}, {"limit": 10**6}))
     assert epoch_of(plain) == epoch_of(limited) and limited.limit == 14
+
+
+# ---------------------------------------------------------------- epochs of a number of updates
+
+
+def test_epochs_of_updates_are_passes_one_after_another():
+    """Ten examples in batches of four are three batches; epochs of two of them take the passes in turn."""
+
+    def examples(epochs):
+        taken = []
+        for epochs.epoch in range(3):
+            taken += [epochs[batch][0].tolist() for batch in range(len(epochs))]
+        return taken
+
+    numbered_examples = np.arange(10)
+    passes = examples(Epochs(Arrays(numbered_examples, numbered_examples, 4), seed=7))
+    assert len(passes) == 9
+    for start in (0, 3, 6):
+        assert sorted(sum(passes[start : start + 3], [])) == list(range(10))
+    assert passes[:3] != passes[3:6]
+    assert examples(Epochs(Arrays(numbered_examples, numbered_examples, 4), seed=7, updates=2)) == passes[:6]
+    longer = Epochs(Arrays(numbered_examples, numbered_examples, 4), seed=7, updates=4)
+    assert examples(longer)[:9] == passes
+
+
+@pytest.mark.parametrize("updates", [2, 7])
+def test_updates_are_counted_and_resume_in_the_middle_of_a_pass(updates, tmp_path, data):
+    """64 examples in batches of 16: a pass is four updates."""
+    options = {"seed": 0, "batch_size": 16, "updates": updates}
+    whole_model, model = small_model(), small_model()
+    whole = train.fit(whole_model, *data, epochs=5, folder=tmp_path / "whole", **options)
+    assert int(whole_model.optimizer.iterations) == 5 * updates
+    train.fit(model, *data, epochs=3, folder=tmp_path / "parts", **options)
+    again = train.fit(small_model(), *data, epochs=5, folder=tmp_path / "parts", **options)
+    assert again["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+    other = train.fit(small_model(), *data, epochs=1, folder=tmp_path / "parts", **options | {"updates": 3})
+    assert len(other["loss"]) == 1, "another number of updates starts anew"
+
+
+# ---------------------------------------------------------------- patience, callbacks and what is written
+
+
+def too_fast():
+    model = small_model()
+    model.optimizer.learning_rate = 2.0
+    return model
+
+
+def watched(folder, data, model=None, **changed):
+    options = {"epochs": 60, "seed": 0, "batch_size": 16, "keep_best": "test loss", "patience": 3} | changed
+    return train.fit(model or too_fast(), *data, folder=folder, held_out={"test": data}, **options)
+
+
+def ending(folder):
+    return json.loads((folder / "training.json").read_text())
+
+
+def test_patience_stops_where_nothing_improves_and_keeps_the_best(tmp_path, data, capsys):
+    model = too_fast()
+    history = watched(tmp_path, data, model)
+    best = int(np.argmin(history["test loss"]))
+    assert len(history["loss"]) == best + 1 + 3 < 60
+    assert model.evaluate(*data, verbose=0) == pytest.approx(history["test loss"][best], rel=1e-5)
+    assert ending(tmp_path) == {
+        "best_epoch": best + 1, "epochs": best + 4, "stopped": "patience", "watched": "test loss",
+        "seconds": pytest.approx(sum(history["seconds"])), "best": history["test loss"][best],
+    }  # fmt: skip
+    capsys.readouterr()
+    again = watched(tmp_path, data)
+    printed = capsys.readouterr().out
+    assert again == history and printed.count("\n") == 1 and printed.startswith("continuing")
+    assert len(watched(tmp_path, data, patience=5)["loss"]) >= len(history["loss"]), "more patience goes on"
+
+
+def test_without_a_figure_to_watch_the_last_epoch_is_kept_and_the_limit_ends_it(tmp_path, data):
+    history = watched(tmp_path, data, epochs=2, keep_best="", patience=None)
+    summary = ending(tmp_path)
+    assert (summary["best_epoch"], summary["epochs"], summary["stopped"]) == (2, 2, "limit")
+    assert summary["watched"] == "" and summary["best"] is None
+    assert summary["seconds"] == pytest.approx(sum(history["seconds"]))
+
+
+def test_a_figure_that_is_not_there_is_refused(tmp_path, data):
+    with pytest.raises(ValueError, match='name one, as in keep_best="validation loss"'):
+        watched(tmp_path, data, keep_best="")
+    with pytest.raises(ValueError, match='no figure "validation loss" to watch: choose from loss, seconds, test loss'):
+        watched(tmp_path, data, keep_best="validation loss")
+
+
+def test_best_weights_that_are_gone_are_said_to_be(tmp_path, data):
+    watched(tmp_path, data, epochs=2)
+    (tmp_path / "best.npz").unlink()
+    with pytest.raises(ValueError, match="best weights in .* are missing or damaged: delete that folder"):
+        watched(tmp_path, data, epochs=2)
+
+
+def test_callbacks_see_held_out_figures_and_may_stop(tmp_path, data):
+    seen = []
+
+    class Callback(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            seen.append(logs["test loss"])
+            self.model.stop_training = epoch == 2
+
+    history = watched(tmp_path, data, patience=None, callbacks=[Callback()])
+    assert seen == history["test loss"] and len(seen) == 3
 
 
 # ---------------------------------------------------------------- training on batches

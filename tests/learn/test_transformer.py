@@ -1,17 +1,34 @@
-"""Transformer-XL: attention against a double loop, memory, its training, and generation from it."""
+"""Notebook 11: attention against a double loop, memory, its training, generation from it, its vocabulary."""
 
+import json
 import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from lessons import definitions
 
-from course_lib.learn import sample, train, transformer
-from course_lib.learn.stepper import Stepper
+from course_lib.learn import sample, train
+from course_lib.learn.stepper import STEPPED, Stepper
+from course_lib.music import events
 
+lesson = SimpleNamespace(
+    **definitions(
+        "11",
+        "RelativeAttention",
+        "WithMemory",
+        "Rows",
+        "continuing_rows",
+        "relative_shift",
+        "OneAttention",
+        "check_vocabulary",
+    )
+)
+STEPPED[lesson.RelativeAttention] = lesson.OneAttention
 BACKEND = keras.backend.backend()
 VOCABULARY, DEPTH, WIDTH, HEADS = 11, 2, 8, 2
 RNG = np.random.default_rng(0)
@@ -26,7 +43,7 @@ def transformer_xl(seed=0, dropout=0.0, depth=DEPTH):
     x, heard = keras.layers.Embedding(VOCABULARY, WIDTH)(tokens), []
     for memory in memories:
         heard.append(x)
-        attended = keras.layers.Dropout(dropout)(transformer.RelativeAttention(HEADS)(x, memory))
+        attended = keras.layers.Dropout(dropout)(lesson.RelativeAttention(HEADS)(x, memory))
         x = keras.layers.LayerNormalization()(keras.layers.Add()([x, attended]))
         y = keras.layers.Dense(WIDTH)(keras.layers.Dense(16, activation="relu")(x))
         x = keras.layers.LayerNormalization()(keras.layers.Add()([x, y]))
@@ -62,7 +79,7 @@ def some_tokens(rows, length, seed=0):
 
 @pytest.fixture(scope="module")
 def attention():
-    layer = transformer.RelativeAttention(HEADS)
+    layer = lesson.RelativeAttention(HEADS)
     layer.build((None, None, WIDTH), (None, None, WIDTH))
     for weight in layer.weights:
         weight.assign(np.random.default_rng(len(weight.path)).normal(0, 0.8, weight.shape))
@@ -133,7 +150,15 @@ def test_no_gradient_flows_into_the_memory(attention):
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match=r"^3 heads do not divide a width of 8: .*\.$"):
-        transformer.RelativeAttention(3)(np.zeros((1, 2, 8)), np.zeros((1, 2, 8)))
+        lesson.RelativeAttention(3)(np.zeros((1, 2, 8)), np.zeros((1, 2, 8)))
+
+
+def test_the_shift_brings_each_distance_to_its_key():
+    scores = RNG.normal(size=(2, 3, 4, 7)).astype("float32")  # column j is distance 6 - j
+    by_key = array(lesson.relative_shift(tensor(scores)))
+    for step in range(4):
+        known = 7 - 4 + step  # the step's own key, at distance 0
+        np.testing.assert_array_equal(by_key[:, :, step, : known + 1], scores[:, :, step, 6 - known :])
 
 
 # ---------------------------------------------------------------- the model
@@ -178,7 +203,7 @@ def songs_of(*lengths):
 
 def test_each_row_goes_on_where_its_segment_ended():
     songs = songs_of(10, 3, 7, 5, 2, 12, 1)
-    inputs, targets, begins = transformer.continuing_rows(songs, 3, 4, np.random.default_rng(0))
+    inputs, targets, begins = lesson.continuing_rows(songs, 3, 4, np.random.default_rng(0))
     assert inputs.shape == targets.shape == (4, 3, 4) and begins.shape == (4, 3) and inputs.dtype == "int32"
     found = []
     for row in range(3):
@@ -195,17 +220,17 @@ def test_each_row_goes_on_where_its_segment_ended():
 
 def test_rows_are_filled_evenly_and_differ_with_the_rng():
     songs = songs_of(*range(20, 60))
-    inputs, targets, _ = transformer.continuing_rows(songs, 4, 8, np.random.default_rng(0))
+    inputs, targets, _ = lesson.continuing_rows(songs, 4, 8, np.random.default_rng(0))
     segments = sum(-(-(len(song) - 1) // 8) for song in songs)
     assert len(inputs) == -(-segments // 4)  # not one segment more than must be
-    again, other = (transformer.continuing_rows(songs, 4, 8, np.random.default_rng(seed))[0] for seed in (0, 1))
+    again, other = (lesson.continuing_rows(songs, 4, 8, np.random.default_rng(seed))[0] for seed in (0, 1))
     assert (again == inputs).all() and (other != inputs).any()
 
 
 def test_songs_too_short_to_predict_are_refused():
     for songs in ([], [np.array([3])]):
         with pytest.raises(ValueError, match=r"^No song has two tokens"):
-            transformer.continuing_rows(songs, 2, 4, np.random.default_rng(0))
+            lesson.continuing_rows(songs, 2, 4, np.random.default_rng(0))
 
 
 # ---------------------------------------------------------------- training
@@ -214,7 +239,7 @@ SONGS = [some_tokens(1, length, seed=length)[0] for length in (9, 21, 4, 14, 30,
 
 
 def recurrent(model, rows, length):
-    result = transformer.WithMemory(model, rows=rows, length=length)
+    result = lesson.WithMemory(model, rows=rows, length=length)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     result.compile(keras.optimizers.Adam(0.01), loss, jit_compile=BACKEND == "jax")  # else compiling takes longest
     return result
@@ -230,12 +255,12 @@ def nats(model, song):
 @pytest.mark.parametrize(("rows", "segment"), [(2, 4), (3, 7)])
 def test_evaluation_gives_nats_a_token_with_all_memory(model, rows, segment):
     """Carried through rows and forgotten at borders: what each song has when it is heard alone and whole."""
-    found = recurrent(model, rows, 40).evaluate(transformer.Rows(SONGS, segment, rows=rows), verbose=0)
+    found = recurrent(model, rows, 40).evaluate(lesson.Rows(SONGS, segment, rows=rows), verbose=0)
     assert found == pytest.approx(np.concatenate([nats(model, song) for song in SONGS]).mean(), abs=1e-4)
 
 
 def test_evaluation_without_memory_hears_each_segment_alone(model):
-    found = recurrent(model, 2, 0).evaluate(transformer.Rows(SONGS, 5, rows=2), verbose=0)
+    found = recurrent(model, 2, 0).evaluate(lesson.Rows(SONGS, 5, rows=2), verbose=0)
     pieces = [song[i : i + 6] for song in SONGS for i in range(0, len(song) - 1, 5)]
     assert found == pytest.approx(np.concatenate([nats(model, piece) for piece in pieces]).mean(), abs=1e-4)
 
@@ -261,8 +286,8 @@ def test_training_learns_and_resumes_to_the_same_losses(tmp_path, capsys):
 
     def trained(folder, epochs):
         model = recurrent(transformer_xl(seed=5, dropout=0.1, depth=1), 2, 8)
-        rows = transformer.Rows([np.arange(40) % 7, np.arange(30) % 7], 6, rows=2, vary=up)
-        held_out = {"validation": transformer.Rows([np.arange(25) % 7], 6, rows=2)}
+        rows = lesson.Rows([np.arange(40) % 7, np.arange(30) % 7], 6, rows=2, vary=up)
+        held_out = {"validation": lesson.Rows([np.arange(25) % 7], 6, rows=2)}
         return train.fit(model, rows, epochs=epochs, folder=folder, seed=1, held_out=held_out)
 
     straight = trained(tmp_path / "straight", 4)
@@ -276,13 +301,13 @@ def test_training_learns_and_resumes_to_the_same_losses(tmp_path, capsys):
 
 
 def test_songs_are_varied_and_laid_out_anew_in_each_epoch():
-    rows = transformer.Rows(SONGS, 6, rows=2)
+    rows = lesson.Rows(SONGS, 6, rows=2)
     first = rows.tokens
     rows.shuffle(1, 1)
     assert rows.tokens.shape == first.shape and rows.tokens.tolist() != first.tolist()
     rows.shuffle(0, 0)
     assert rows.tokens.tolist() == first.tolist()
-    song = transformer.Rows([np.zeros(7, int)], 6, rows=1, vary=lambda song, rng: song + rng.integers(100))
+    song = lesson.Rows([np.zeros(7, int)], 6, rows=1, vary=lambda song, rng: song + rng.integers(100))
     heard = []
     for epoch in range(5):
         song.shuffle(0, epoch)
@@ -292,12 +317,12 @@ def test_songs_are_varied_and_laid_out_anew_in_each_epoch():
 
 def test_a_smoke_run_is_cut_to_two_segments(tmp_path, monkeypatch, model):
     monkeypatch.setenv("COURSE_SMOKE", "1")
-    rows = transformer.Rows(SONGS, 3, rows=2)
+    rows = lesson.Rows(SONGS, 3, rows=2)
     seen = []
     monkeypatch.setattr(
-        transformer.Rows,
+        lesson.Rows,
         "__getitem__",
-        lambda self, i, get=transformer.Rows.__getitem__: seen.append(i) or get(self, i),
+        lambda self, i, get=lesson.Rows.__getitem__: seen.append(i) or get(self, i),
     )
     train.fit(recurrent(transformer_xl(depth=1), 2, 4), rows, epochs=5, folder=tmp_path, seed=0)
     assert set(seen) == {0, 1} and len(rows) > 10
@@ -309,7 +334,7 @@ def test_training_in_mixed_precision(tmp_path):
         model = transformer_xl(seed=5, depth=1)
         assert model.layers[-1].compute_dtype == "float32" and model.get_layer(index=1).compute_dtype == "float16"
         history = train.fit(
-            recurrent(model, 2, 8), transformer.Rows([np.arange(60) % 7], 6, rows=2), epochs=4, folder=tmp_path, seed=1
+            recurrent(model, 2, 8), lesson.Rows([np.arange(60) % 7], 6, rows=2), epochs=4, folder=tmp_path, seed=1
         )
         stepper = Stepper(model, memory=8)
         for token in (1, 2, 3):
@@ -329,7 +354,7 @@ def test_too_little_memory_is_one_clear_sentence(tmp_path, monkeypatch, model, k
     def fails(*_, **__):
         raise error(text)
 
-    memory, rows = recurrent(model, 2, 4), transformer.Rows(SONGS, 3, rows=2)
+    memory, rows = recurrent(model, 2, 4), lesson.Rows(SONGS, 3, rows=2)
     monkeypatch.setattr(memory, "fit", fails)
     with pytest.raises(MemoryError, match=r"^The device ran out of memory: take a smaller batch.*\.$"):
         train.fit(memory, rows, epochs=1, folder=tmp_path, seed=0)
@@ -354,7 +379,7 @@ def test_steps_from_memory_equal_recomputing(model):
 def test_a_step_hears_no_further_back_than_its_memory(model):
     """Against the same memory carried by training's way, a token at a time."""
     tokens = some_tokens(2, 12)
-    stepper, carried = Stepper(model, batch=2, memory=4), transformer.WithMemory(model, rows=2, length=4)
+    stepper, carried = Stepper(model, batch=2, memory=4), lesson.WithMemory(model, rows=2, length=4)
     for place, column in enumerate(tokens.T):
         expected = carried((tensor(column[:, None]), tensor(np.full(2, place == 0))))
         np.testing.assert_allclose(stepper.step(column), array(expected)[:, 0], atol=1e-4)
@@ -440,6 +465,20 @@ def test_a_grammar_of_another_vocabulary_is_refused(model):
 
 def test_top_p_keeps_the_likeliest_where_probabilities_tie():
     assert sample.probabilities(np.array([-1e-17, -5, 0]), top_p=0.4).tolist() == [0, 0, 1]
+
+
+# ---------------------------------------------------------------- the saved vocabulary
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path):
+    path = tmp_path / "vocabulary.json"
+    path.write_text(json.dumps(events.vocabulary()))
+    lesson.check_vocabulary(path, 392)
+    with pytest.raises(ValueError, match="has 392 tokens and the model 300 outputs"):
+        lesson.check_vocabulary(path, 300)
+    path.write_text(json.dumps(events.vocabulary()[::-1]))
+    with pytest.raises(ValueError, match="is not that of the events encoding"):
+        lesson.check_vocabulary(path, 392)
 
 
 # ---------------------------------------------------------------- another backend

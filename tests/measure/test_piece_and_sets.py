@@ -1,11 +1,11 @@
-"""measure.py: every measure on rolls whose value is known by hand, and against pypianoroll."""
+"""piece and sets: every measure on rolls whose value is known by hand, and against pypianoroll."""
 
 import math
 
 import music21
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pypianoroll import metrics as pypianoroll
@@ -223,19 +223,10 @@ def test_rolls_without_steps():
     assert all(math.isnan(value) for value in measure.piece.measures(np.zeros((0, 128), bool)).values())
 
 
-@pytest.mark.parametrize(("beats_per_bar", "bars"), [(4, 3), (3, 4), (1.5, 8), (3.5, 4), (48, 1)])
-def test_bar_lengths(beats_per_bar, bars):
+def test_a_bar_has_four_beats():
     roll, _ = rolls([(0, 60, 1)], 48)
-    assert measure.piece.measures(roll, 4, beats_per_bar)["empty_bar_rate"] == pytest.approx((bars - 1) / bars)
-
-
-@pytest.mark.parametrize(("steps_per_beat", "beats_per_bar"), [(1, 1.5), (4, 0), (0, 4), (4, -4), (4, math.nan)])
-def test_a_bar_must_be_a_whole_number_of_steps(steps_per_beat, beats_per_bar):
-    roll = np.zeros((8, 128), bool)
-    with pytest.raises(ValueError, match="whole number"):
-        measure.piece.measures(roll, steps_per_beat, beats_per_bar)
-    with pytest.raises(ValueError, match="whole number"):
-        measure.sets.variety([roll], steps_per_beat, beats_per_bar)
+    assert measure.piece.measures(roll, 4)["empty_bar_rate"] == pytest.approx(2 / 3)
+    assert measure.piece.measures(roll, 2)["empty_bar_rate"] == pytest.approx(5 / 6)
 
 
 @pytest.mark.parametrize("roll", [np.zeros((8, 88), bool), np.zeros(128, bool), np.zeros((8, 128))])
@@ -260,10 +251,10 @@ def test_the_arguments_are_left_as_they_were():
     np.testing.assert_array_equal(before, (roll, onsets))
 
 
-@given(some_notes, st.integers(0, 40), st.sampled_from([1, 1.5, 2, 4]))
-def test_bounds(notes, length, beats_per_bar):
+@given(some_notes, st.integers(0, 40), st.sampled_from([1, 2, 4]))
+def test_bounds(notes, length, steps_per_beat):
     roll, onsets = hypothesis_rolls(notes, length)
-    result = measure.piece.measures(roll, 4, beats_per_bar, onsets)
+    result = measure.piece.measures(roll, steps_per_beat, onsets)
     assert all(type(value) is float for value in result.values())
     upper = {
         "notes_per_step": 128,
@@ -272,7 +263,7 @@ def test_bounds(notes, length, beats_per_bar):
         "pitch_class_entropy": math.log2(12) + 1e-9,
         "ioi_entropy": math.log2(40),
         "longest_run": max(1, onsets.sum()),
-        "longest_held_note": length / 4,
+        "longest_held_note": length / steps_per_beat,
     }
     for name, value in result.items():
         assert math.isnan(value) or 0 <= value <= upper.get(name, 1), name
@@ -582,112 +573,7 @@ def test_novelty_of_songs_copied_whole():
     assert measure.sets.novelty(new, training)["longest_copied_run"] < 10
 
 
-# --- ngram_nll --------------------------------------------------------------------------------------------
-
-
-def tokens(*values):
-    return np.array(values, "int32")
-
-
-def test_ngram_nll_by_hand():
-    training = [tokens(0, 1, 0, 1, 0, 2)]
-    # Order 1: 1, 0, 1, 0, 2 were heard, 3 different ones: (c + 3 / 4) / (5 + 3).
-    one = {0: 2.75 / 8, 1: 2.75 / 8, 2: 1.75 / 8, 3: 0.75 / 8}
-    # Order 2: after 0 came 1, 1, 2; after 1 came 0, 0; after 2 nothing.
-    two = {"1 after 0": (2 + 2 * one[1]) / (3 + 2), "3 after 1": (0 + 1 * one[3]) / (2 + 1), "2 after 2": one[2]}
-    expected = [-np.log([one[1], one[3], one[2]]).mean(), -np.log(list(two.values())).mean()]
-    result = measure.baselines.ngram_nll(training, [tokens(0, 1, 3), tokens(2, 2)], classes=4, order=2)
-    assert result == pytest.approx(expected)
-    assert all(type(value) is float for value in result)
-
-
-def test_ngrams_do_not_cross_from_song_to_song_and_begin_with_the_history_there_is():
-    # After 1 nothing came, and 2 stands first only: both orders know just that 1 and 3 were heard.
-    result = measure.baselines.ngram_nll([tokens(0, 1), tokens(2, 3)], [tokens(1, 2)], classes=4, order=4)
-    assert result == pytest.approx([-math.log(2 / 4 / (2 + 2))] * 4)
-    # After 0 came 1: used by every order from 2 on, though no more than one token went before.
-    result = measure.baselines.ngram_nll([tokens(0, 1)], [tokens(0, 1)], classes=4, order=4)
-    one = (1 + 1 / 4) / 2
-    assert result == pytest.approx([-math.log(one)] + [-math.log((1 + one) / 2)] * 3)
-    # 0 after 2, 1 was heard, and training ends on 2: the held-out song does not go on from there.
-    result = measure.baselines.ngram_nll([tokens(2, 1, 0, 2)], [tokens(1, 0)], classes=3, order=3)
-    assert result[2] == result[1]
-
-
-def test_ngram_nll_where_nothing_was_learned_is_that_of_even_chances():
-    assert measure.baselines.ngram_nll([tokens(3)], [tokens(0, 1, 2)], classes=5, order=3) == pytest.approx(
-        [math.log(5)] * 3
-    )
-
-
-def test_ngram_nll_of_unseen_tokens_is_finite_and_alike():
-    training = [tokens(*[0, 1] * 500)]
-    unseen = [measure.baselines.ngram_nll(training, [tokens(0, 1, 0, token)], classes=9, order=6) for token in (2, 8)]
-    assert np.isfinite(unseen).all()
-    assert unseen[0] == unseen[1]
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_ngram_probabilities_sum_to_one(order):
-    rng = np.random.default_rng(5)
-    training = [rng.integers(0, 5, 40) for _ in range(3)]
-
-    def nats(song):
-        return measure.baselines.ngram_nll(training, [song], classes=6, order=order)[-1] * (len(song) - 1)
-
-    for before in (tokens(0, 1, 2, 3), tokens(4, 4, 5, 1), *(song[:4] for song in training)):
-        chances = [math.exp(nats(before) - nats(np.append(before, token))) for token in range(6)]
-        assert sum(chances) == pytest.approx(1) and min(chances) > 0
-
-
-def test_ngrams_long_enough_foresee_a_sequence_that_repeats():
-    song = np.tile(tokens(0, 0, 0, 1), 500)  # two zeros leave open what comes; three do not
-    result = measure.baselines.ngram_nll([song], [song], classes=2, order=4)
-    assert result[0] == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25), abs=0.01)
-    assert result[2] == pytest.approx(0.5 * math.log(2), abs=0.01)
-    assert result[3] < 0.01
-
-
-token_songs = st.lists(st.lists(st.integers(0, 2), max_size=9), min_size=1, max_size=4)
-
-
-@given(token_songs, token_songs, st.integers(1, 4))
-def test_ngram_nll_is_what_searching_for_each_history_finds(training, held_out, order):
-    assume(any(training) and any(len(song) > 1 for song in held_out))
-
-    def chance(token, history):
-        p = 1 / 3
-        for n in range(len(history) + 1):
-            same = history[len(history) - n :]
-            after = [song[i] for song in training for i in range(max(1, n), len(song)) if song[i - n : i] == same]
-            if after:
-                different = len(set(after))
-                p = (after.count(token) + different * p) / (len(after) + different)
-        return p
-
-    expected = [
-        -np.mean([math.log(chance(song[i], song[max(0, i - n) : i])) for song in held_out for i in range(1, len(song))])
-        for n in range(order)
-    ]
-    arrays = [[np.array(song, "int32") for song in part] for part in (training, held_out)]
-    assert measure.baselines.ngram_nll(*arrays, classes=3, order=order) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("training", "held_out", "order", "message"),
-    [
-        ([tokens(0, 1)], [tokens(0, 1)], 0, "order is 0"),
-        ([], [tokens(0, 1)], 1, "needs training songs"),
-        ([tokens()], [tokens(0, 1)], 1, "needs training songs"),
-        ([tokens(0, 1)], [], 1, "held-out song of 2"),
-        ([tokens(0, 1)], [tokens(0), tokens(1)], 1, "held-out song of 2"),
-        ([tokens(0, 4)], [tokens(0, 1)], 1, "0 to 4, but must be 0 to 3"),
-        ([tokens(0, 1)], [tokens(0, -1)], 1, "-1 to 1, but must be 0 to 3"),
-    ],
-)
-def test_ngram_nll_refuses_what_it_cannot_count(training, held_out, order, message):
-    with pytest.raises(ValueError, match=message):
-        measure.baselines.ngram_nll(training, held_out, 4, order)
+# --- mean overlap -----------------------------------------------------------------------------------------
 
 
 def test_mean_overlap_counts_what_is_missing_as_nothing():

@@ -349,7 +349,7 @@ def by_pypianoroll(path, steps):
     return roll
 
 
-def test_real_songs_sound_where_pypianoroll_has_them(shared_data, tmp_path):
+def test_real_songs_sound_where_pypianoroll_has_them(downloaded, tmp_path):
     """99 % of sounding cells are the same over all 93 songs that pypianoroll reads: 98.4 % piano, 99.2 % others.
 
     It is read at 24 steps a beat, as LPD-5 was, and its notes then go to the nearest of 2 steps. Of its own ways
@@ -363,7 +363,7 @@ def test_real_songs_sound_where_pypianoroll_has_them(shared_data, tmp_path):
     on top of one another are added in 8 bits. The lines are about twice what differs over all songs. They can be
     crossed: a song moved by one step keeps 35 % of its cells, so one such song in ten would cost 6 %.
     """
-    with zipfile.ZipFile(shared_data / "band_midi_children_songs.zip") as archive:
+    with zipfile.ZipFile(downloaded / "band_midi_children_songs.zip") as archive:
         archive.extractall(tmp_path)
     same, either, shares, unreadable = np.zeros(5), np.zeros(5), [], 0
     candidates = []

@@ -1,12 +1,11 @@
 """Boulanger-Lewandowski's data sets, and the likelihood that published figures on them are given in."""
 
 import hashlib
-import math
+import re
 
 import numpy as np
 import pytest
 from scipy.io import savemat
-from scipy.special import expit
 
 from course_lib import files, measure, music
 
@@ -17,7 +16,6 @@ rng = np.random.default_rng(0)
 def nothing_downloaded(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("COURSE_DATA", raising=False)
-    monkeypatch.setattr(music.datasets, "SHARED_DATA", tmp_path / "shared" / "data")
 
 
 def cells(*songs):
@@ -35,21 +33,26 @@ def publish(monkeypatch, path, **content):
     """Write a .mat file, and take it for the published "jsb"."""
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, content)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setitem(music.datasets.DOWNLOADS, "jsb", (path.name, sha256))
+    register(monkeypatch, path)
     return path
+
+
+def register(monkeypatch, path):
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = music.datasets.REGISTRY["jsb"]._replace(file=path.name, sha256=sha256)
+    monkeypatch.setitem(music.datasets.REGISTRY, "jsb", entry)
 
 
 # ---------------------------------------------------------------- where a file is found
 
 
-def test_the_cache_comes_first_then_the_class_folder_then_the_shared_one(monkeypatch, tmp_path, capsys):
+def test_the_cache_comes_first_then_the_class_folder(monkeypatch, tmp_path, capsys):
     song = cells(*songs_of(3))
-    places = [files.download_folder(), tmp_path / "class", music.datasets.SHARED_DATA]
+    places = [files.download_folder(), tmp_path / "class"]
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "class"))
     assert music.datasets.find("jsb") is None
-    publish(monkeypatch, places[2] / "small.mat", traindata=song, validdata=song, testdata=song)
-    content = (places[2] / "small.mat").read_bytes()
+    publish(monkeypatch, places[1] / "small.mat", traindata=song, validdata=song, testdata=song)
+    content = (places[1] / "small.mat").read_bytes()
     for place in reversed(places):
         place.mkdir(parents=True, exist_ok=True)
         (place / "small.mat").write_bytes(content)
@@ -64,8 +67,18 @@ def test_the_cache_comes_first_then_the_class_folder_then_the_shared_one(monkeyp
 def test_a_missing_data_set_names_the_command_that_fetches_it():
     with pytest.raises(ValueError, match=r"'muse' is not here: run `python -m data_scripts.download muse`"):
         music.datasets.polyphonic("muse")
-    with pytest.raises(ValueError, match="no data set 'lakh': choose jsb, nottingham, muse, piano_midi"):
-        music.datasets.polyphonic("lakh")
+    for name in ("lakh", "asap", "lpd5"):  # the last two are known, but no single file
+        with pytest.raises(ValueError, match=f"no data set '{name}': choose jsb, nottingham, muse, piano_midi\\."):
+            music.datasets.polyphonic(name)
+
+
+def test_every_data_set_says_where_it_is_from_and_how_it_is_checked():
+    registry = music.datasets.REGISTRY
+    assert list(registry) == ["jsb", "nottingham", "muse", "piano_midi", "asap", "lpd5"]
+    for name, entry in registry.items():
+        assert entry.address.startswith("https://") and not entry.address.endswith("/")
+        assert entry.title and entry.licence and entry.used_by
+        assert bool(entry.file) == bool(re.fullmatch("[0-9a-f]{64}", entry.sha256)) == (name not in ("asap", "lpd5"))
 
 
 # ---------------------------------------------------------------- what is in it
@@ -112,67 +125,9 @@ def test_a_missing_split_a_bare_matrix_and_a_file_of_another_kind_are_refused(mo
     with pytest.raises(ValueError, match="in three splits"):
         music.datasets.polyphonic("jsb")
     path.write_bytes(b"no MATLAB" * 100)
-    monkeypatch.setitem(music.datasets.DOWNLOADS, "jsb", (path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
+    register(monkeypatch, path)
     with pytest.raises(ValueError, match="in three splits"):
         music.datasets.polyphonic("jsb")
-
-
-# ---------------------------------------------------------------- likelihood
-
-
-def test_frame_nll_by_hand():
-    # probabilities 1/2 and 3/4 of two pitches; frames 2 and 3 of one song and frame 2 of another count
-    logits = np.log([1.0, 3.0])
-    first = np.array([[1, 1], [0, 1], [1, 0]], bool)
-    second = np.array([[0, 0], [1, 1]], bool)
-    expected = (math.log(2) + math.log(4 / 3) + math.log(2) + math.log(4) + math.log(2) + math.log(4 / 3)) / 3
-    assert measure.baselines.frame_nll([np.stack([logits, logits]), logits[None]], [first, second]) == pytest.approx(
-        expected
-    )
-
-
-def test_frame_nll_is_the_sum_over_pitches_of_binary_crossentropy_over_all_frames_alike():
-    songs = [song.astype(bool) for song in songs_of(2, 30, 11)]
-    logits = [rng.normal(-2, 2, (len(song) - 1, 88)).astype("float32") for song in songs]
-    p, y = expit(np.concatenate(logits).astype(float)), np.concatenate([song[1:] for song in songs])
-    expected = -(y * np.log(p) + ~y * np.log(1 - p)).sum(1).mean()
-    assert measure.baselines.frame_nll(logits, songs) == pytest.approx(expected, rel=1e-6)
-    by_song = np.mean([measure.baselines.frame_nll([a], [b]) for a, b in zip(logits, songs, strict=True)])
-    assert by_song != pytest.approx(expected, rel=1e-3), "long songs weigh more"
-
-
-@pytest.mark.filterwarnings("error")
-def test_sure_logits_neither_overflow_nor_vanish():
-    song = np.array([[0, 0], [1, 0]], bool)
-    right, wrong = np.array([[5000.0, -5000]]), np.array([[-5000.0, 5000]])
-    assert measure.baselines.frame_nll([right], [song]) == 0
-    assert measure.baselines.frame_nll([wrong], [song]) == 10000
-    assert measure.baselines.frame_nll([right / 100], [song]) == pytest.approx(2 * math.exp(-50))
-    with np.errstate(invalid="ignore"):
-        assert math.isnan(measure.baselines.frame_nll([right * math.nan], [song]))
-    assert math.isnan(measure.baselines.frame_nll([np.empty((0, 2))], [song[:1]])), "no second frame"
-
-
-def test_logits_and_songs_that_do_not_match_are_refused():
-    song, logits = np.zeros((5, 88), bool), np.zeros((4, 88))
-    for other in (np.zeros((5, 88)), np.zeros((4, 87)), np.zeros(88)):
-        with pytest.raises(ValueError, match="predict frames 2 to T"):
-            measure.baselines.frame_nll([other], [song])
-    for other in (song.astype("float32"), song[0], song[:0]):
-        with pytest.raises(ValueError, match="predict frames 2 to T"):
-            measure.baselines.frame_nll([logits], [other])
-    with pytest.raises(ValueError, match="logits of 1 songs and frames of 2"):
-        measure.baselines.frame_nll([logits], [song, song])
-
-
-def test_marginal_nll_by_hand():
-    train = [np.array([[1, 0], [1, 0]], bool), np.array([[0, 0]], bool)]
-    test = [np.array([[0, 0], [1, 1]], bool), np.array([[1, 1]], bool)]
-    assert measure.baselines.marginal_nll(train, test) == pytest.approx(-math.log(2.5 / 4) - math.log(0.5 / 4))
-    with pytest.raises(ValueError, match="needs training songs"):
-        measure.baselines.marginal_nll([], test)
-    with pytest.raises(ValueError, match="predict frames 2 to T"):
-        measure.baselines.marginal_nll([np.zeros((3, 88), bool)], test)
 
 
 # ---------------------------------------------------------------- the published files
@@ -181,12 +136,13 @@ def test_marginal_nll_by_hand():
 def published(name, monkeypatch, folder):
     monkeypatch.setenv("COURSE_DATA", str(folder))
     if music.datasets.find(name) is None:
-        pytest.skip(f"{music.datasets.DOWNLOADS[name][0]} is not here: set COURSE_SHARED_DATA to a folder with it")
+        pytest.skip(f"{music.datasets.REGISTRY[name].file} is not in $COURSE_TEST_DATA")
     return music.datasets.polyphonic(name)
 
 
-def test_jsb_chorales_are_as_published(monkeypatch, shared_data):
-    jsb = published("jsb", monkeypatch, shared_data)
+def test_jsb_chorales_are_as_published(monkeypatch, downloaded):
+    jsb = published("jsb", monkeypatch, downloaded)
+    assert (downloaded / "JSB_Chorales.mat").stat().st_size == music.datasets.REGISTRY["jsb"].size
     assert [len(songs) for songs in jsb.values()] == [229, 76, 77]
     assert sum(len(song) for song in jsb["test"]) == 4725
     assert sum(len(song) - 1 for song in jsb["test"]) == 4648  # what frame_nll averages over
@@ -200,6 +156,6 @@ def test_jsb_chorales_are_as_published(monkeypatch, shared_data):
     assert measure.baselines.marginal_nll(jsb["train"], jsb["test"]) == pytest.approx(11.09, abs=0.005)
 
 
-def test_nottingham_is_as_published(monkeypatch, shared_data):
-    nottingham = published("nottingham", monkeypatch, shared_data)
+def test_nottingham_is_as_published(monkeypatch, downloaded):
+    nottingham = published("nottingham", monkeypatch, downloaded)
     assert measure.baselines.marginal_nll(nottingham["train"], nottingham["test"]) == pytest.approx(10.26, abs=0.005)

@@ -1,13 +1,11 @@
 """The fast encodings against music21 and against rules written out by hand, and every encoding back again."""
 
-import os
 import re
 import subprocess
 import sys
 import zipfile
 from difflib import SequenceMatcher
 from fractions import Fraction
-from pathlib import Path
 
 import music21
 import numpy as np
@@ -15,10 +13,12 @@ import pytest
 import symusic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lessons import definitions
 
 from course_lib import music
 
-SHARED_DATA = Path(os.environ.get("COURSE_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+notes_from_music21 = definitions("01", "notes_from_music21")["notes_from_music21"]
+music21_stream = definitions("02", "music21_stream")["music21_stream"]
 
 
 def score_of(*tracks, ticks_per_quarter=480, drums=()):
@@ -53,13 +53,13 @@ def test_notes_of_two_bars_worked_out_by_hand():
 def test_times_go_to_the_nearest_eighth_or_sixth_of_a_quarter_note_halfway_up():
     parts = np.array([0, 1.4, 1.5, 3.4, 3.5, 4.9, 5, 7, 10, 10.5, 13.5, 22.4, 22.5, 23.9, 24, 241.5])
     expected = [0, 0, 3, 3, 4, 4, 6, 8, 9, 12, 15, 21, 24, 24, 24, 243]
-    assert music.notes._on_grid(parts).tolist() == expected
+    assert music.notes.quantize(parts).tolist() == expected
 
 
 @given(st.integers(0, 10**6), st.sampled_from([24, 96, 220, 480, 1000, 10080]))
 def test_no_grid_point_is_nearer(ticks, ticks_per_quarter):
     time = Fraction(ticks, ticks_per_quarter)
-    chosen = Fraction(int(music.notes._on_grid(np.array([ticks * 24 / ticks_per_quarter]))[0]), 24)
+    chosen = Fraction(int(music.notes.quantize(np.array([ticks * 24 / ticks_per_quarter]))[0]), 24)
     grid = [Fraction(round(time * divisor) + offset, divisor) for divisor in (8, 6) for offset in (-1, 0, 1)]
     assert chosen in grid
     assert abs(chosen - time) == min(abs(point - time) for point in grid)
@@ -76,7 +76,7 @@ def test_nothing_to_encode_gives_no_classes():
         assert music.notes.from_score(score) == []
         assert music.notes.to_score([]).note_num() == 0
         assert music.frames.from_score(score).shape == music.frames.onsets(score).shape == (0, 128)
-    assert music.notes.from_music21(music21.stream.Stream()) == []
+    assert notes_from_music21(music21.stream.Score([music21.stream.Part()])) == []
 
 
 # ---------------------------------------------------------------- notes: our rules against music21's
@@ -116,14 +116,14 @@ def test_fast_and_reference_agree_on_any_notes(right, left, ticks_per_quarter, d
             part.insert(Fraction(start, ticks_per_quarter), note)
         score.tracks.append(track)
         stream.insert(0, part)
-    assert music.notes.from_score(score, durations) == music.notes.from_music21(stream, durations)
+    assert music.notes.from_score(score, durations) == notes_from_music21(stream, durations)
 
 
 def test_reference_joins_the_tie_of_one_note_in_a_chord():
     first, second = music21.chord.Chord(["C4", "E4"]), music21.chord.Chord(["C4", "F4"])
     first.notes[0].tie, second.notes[0].tie = music21.tie.Tie("start"), music21.tie.Tie("stop")
     part = music21.stream.Part([first, second])
-    assert music.notes.from_music21(part) == ["0.4_quarter", "F4_quarter"]
+    assert notes_from_music21(music21.stream.Score([part])) == ["0.4_quarter", "F4_quarter"]
     assert [len(chord.pitches) for chord in part.stripTies().notes] == [2, 2]  # why it is not used
 
 
@@ -172,7 +172,7 @@ def test_corpus_gives_the_same_classes_both_ways_and_what_midi_drops_is_counted(
         stream = music21.converter.parse(paths[name], forceSource=True)
         score = music.corpus.score_from_music21(stream)
         for durations in (True, False):
-            reference = music.notes.from_music21(stream, durations)
+            reference = notes_from_music21(stream, durations)
             assert len(reference) > 20
             assert music.notes.from_score(score, durations) == reference, name
         for element in stream.flatten().notes:
@@ -211,12 +211,8 @@ def delayed(stream, ticks_per_quarter):
     return any(abs(note.offset - note.editorial.midiTickStart / ticks_per_quarter) > 0.01 for note in untied)
 
 
-@pytest.mark.skipif(
-    not (SHARED_DATA / "asap_scores.zip").exists(),
-    reason="asap_scores.zip is not here: set COURSE_SHARED_DATA to the folder that holds it",
-)
-def test_asap_midi_files_give_the_same_classes_both_ways_but_for_what_music21s_reader_changes(tmp_path):
-    with zipfile.ZipFile(SHARED_DATA / "asap_scores.zip") as archive:
+def test_asap_midi_files_give_the_same_classes_both_ways_but_for_what_music21s_reader_changes(downloaded, tmp_path):
+    with zipfile.ZipFile(downloaded / "asap_scores.zip") as archive:
         archive.extractall(tmp_path)
     files = sorted(music.midi.midi_files(tmp_path), key=lambda file: (file.stat().st_size, file))[:30]
     compared = identical = classes = different = 0
@@ -225,7 +221,7 @@ def test_asap_midi_files_give_the_same_classes_both_ways_but_for_what_music21s_r
         stream = music21.converter.parse(file, quantizePost=False, forceSource=True)
         if delayed(stream, score.ticks_per_quarter):
             continue
-        reference, fast = music.notes.from_music21(stream), music.notes.from_score(score)
+        reference, fast = notes_from_music21(stream), music.notes.from_score(score)
         assert music.notes.from_score(as_music21_reads(score)) == reference, file
         compared += 1
         identical += fast == reference
@@ -243,7 +239,7 @@ def test_drums_and_grace_notes_of_a_midi_file_are_left_out_both_ways(tmp_path):
     score_of(piano, kit, drums=[1]).dump_midi(tmp_path / "band.mid")
     stream = music21.converter.parse(tmp_path / "band.mid", quantizePost=False, forceSource=True)
     expected = ["C4_quarter", "4.7_eighth"]
-    assert music.notes.from_score(symusic.Score(tmp_path / "band.mid")) == music.notes.from_music21(stream) == expected
+    assert music.notes.from_score(symusic.Score(tmp_path / "band.mid")) == notes_from_music21(stream) == expected
 
 
 # ---------------------------------------------------------------- notes and back
@@ -274,7 +270,7 @@ def test_encoding_again_what_was_decoded_changes_nothing(notes):
 @settings(max_examples=50)
 @given(typed_classes | st.lists(sounds, max_size=30))
 def test_music21_stream_holds_the_notes_of_the_score(classes):
-    stream = music.notes.to_music21(classes, step=0.75)
+    stream = music21_stream(music.notes.to_score(classes, step=0.75))
     notes = [
         (element.offset * 480, element.quarterLength * 480, pitch.midi)
         for element in stream.notes
@@ -296,7 +292,7 @@ def test_classes_are_laid_out_as_documented():
 
 def test_music21s_own_midi_writer_keeps_the_classes(tmp_path):
     classes = ["C4_quarter", "0.4.7_half", "E-3_16th", "11.2.5.7_eighth", "0_whole", "F#2_complex"]
-    music.notes.to_music21(classes).write("midi", tmp_path / "written.mid")
+    music21_stream(music.notes.to_score(classes)).write("midi", tmp_path / "written.mid")
     assert music.notes.from_score(symusic.Score(tmp_path / "written.mid")) == classes
 
 
@@ -306,9 +302,8 @@ BAD_TYPES = ["C#4_", "_quarter", "C4_64th", "C4_long", "0.4.7_quarter_quarter"]
 
 @pytest.mark.parametrize("name", BAD_CLASSES + BAD_TYPES)
 def test_bad_class_is_named(name):
-    for decode in (music.notes.to_score, music.notes.to_music21):
-        with pytest.raises(ValueError, match=re.escape(f'"{name}"')):
-            decode(["C4_quarter", name])
+    with pytest.raises(ValueError, match=re.escape(f'"{name}"')):
+        music.notes.to_score(["C4_quarter", name])
 
 
 @pytest.mark.parametrize("step", [0, -1, 0.1])
