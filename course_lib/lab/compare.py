@@ -71,7 +71,7 @@ def _held_out(runs: Sequence[record.Record], data: str, kind: str) -> list[Measu
     trained = {name for run in runs for name in run.training_songs}
     songs: Iterable[Rolls]
     if kind == "piano":
-        songs = (_on_grid(piece.score, kind) for piece in music.corpus.load(data) if piece.name not in trained)
+        songs = (_rolls(piece.score, kind) for piece in music.corpus.load(data) if piece.name not in trained)
     else:
         with redirect_stdout(io.StringIO()):  # which songs were left out, the notebooks have told
             bands = music.band_data.load(data, GRID[kind])
@@ -83,7 +83,7 @@ def _held_out(runs: Sequence[record.Record], data: str, kind: str) -> list[Measu
     return measured
 
 
-def _on_grid(score: symusic.Score, kind: str) -> Rolls:
+def _rolls(score: symusic.Score, kind: str) -> Rolls:
     """The roll of a score; for the piano also where notes begin, as touching notes of one pitch are common."""
     if kind == "band":
         return music.band.from_score(score, GRID[kind]), None
@@ -126,8 +126,8 @@ def _rows(runs: Sequence[record.Record], kind: str, real: Sequence[Measured]) ->
         files = [Path(run.folder) / file for file in system.pieces]
         pieces = []
         if all(file.is_file() for file in files):  # committed results keep one of many, which tells little
-            pieces = [_on_grid(score, kind) for score in _scores(files)]
-            pieces += [_on_grid(symusic.Score(480), kind)] * system.silent
+            pieces = [_rolls(score, kind) for score in _scores(files)]
+            pieces += [_rolls(symusic.Score(480), kind)] * system.silent
         shown = {"notebook": run.notebook, "folder": run.folder, "profile": run.profile, "piece": _first(files)}
         changed = ", ".join(f"{name} = {value}" for name, value in run.changed.items())
         row = _row(shown, system, [_measures(*_beginning(*piece, kind), kind) for piece in pieces], reference)

@@ -181,6 +181,8 @@ def _opening(piece: Piece, seconds: float) -> symusic.Score | None:
         score = score.to("second")
     except (OSError, ValueError):
         return None
+    if not score.note_num():  # drums alone
+        return None
     start = _first_note(score)
     end = max(note.end for track in score.tracks for note in track.notes)
     return score.clip(0, start + seconds, clip_end=True) if end - start >= seconds - 0.001 else None  # float32

@@ -16,6 +16,7 @@ from statistics import mean, median
 import music21
 import pypianoroll
 import symusic
+from lessons import definitions
 
 from course_lib import music
 
@@ -33,6 +34,9 @@ def main(folder: str | None = None) -> dict[str, dict[str, float]]:
         return {"notes": notes, "frames": frames}
 
 
+NOTES_FROM_MUSIC21 = definitions("01", "notes_from_music21")["notes_from_music21"]
+
+
 def _embedded_files(folder: Path) -> list[Path]:
     pieces = music.corpus.embedded()
     files = [folder / f"{number}.mid" for number in range(FILES)]
@@ -43,7 +47,7 @@ def _embedded_files(folder: Path) -> list[Path]:
 
 def _music21_notes(file: Path) -> None:
     # forceSource: otherwise music21 reads its own pickle of the file from the second time on
-    music.notes.from_music21(music21.converter.parse(file, quantizePost=False, forceSource=True))
+    NOTES_FROM_MUSIC21(music21.converter.parse(file, quantizePost=False, forceSource=True))
 
 
 def _notes(file: Path) -> None:
