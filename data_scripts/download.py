@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import shutil
 import sys
 import time
@@ -36,16 +35,13 @@ OTHER_WAYS = "give another address with --url, or a file fetched by hand with --
 def download(name: str, url: str | None = None, file: Path | None = None) -> Path:
     """The file of a data set in the downloads of the cache, or for "asap" the folder; what is missing is fetched.
 
-    Args:
-        name: one of `NAMES`.
-        url: folder on the web that holds the files (default: `$COURSE_DOWNLOAD_URL`, else the public address).
-        file: what was fetched by hand instead: the file, or for "asap" the folder that holds its tree.
+    It comes from the folder `url` on the web (default: the public one), or is copied from `file`, fetched by hand.
 
     Raises:
-        ValueError: where the content is not the published one, of which nothing is kept, or where the line breaks
-            for good: what has come is kept, and the next call goes on from there.
+        ValueError: the content is not the published one, of which nothing is kept, or the line breaks for good: what
+            has come is kept, and the next call goes on from there.
     """
-    base = (url or os.environ.get("COURSE_DOWNLOAD_URL") or REGISTRY[name].address).rstrip("/")
+    base = (url or REGISTRY[name].address).rstrip("/")
     folder, rows = _wanted(name)
     if _missing(folder, rows):
         with one_at_a_time():
@@ -169,18 +165,12 @@ def _continue(partial: Path, url: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 when every data set is there, 1 when one is not, 130 when stopped with Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m data_scripts.download", description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--list", action="store_true", help="what there is, and what is here already")
+    listed = "; ".join(f"{name}: {REGISTRY[name].title} ({REGISTRY[name].licence})" for name in NAMES)
+    parser.add_argument("names", nargs="+", choices=NAMES, metavar="NAME", help=listed)
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--url", help="folder on the web to fetch from, also as $COURSE_DOWNLOAD_URL")
+    way.add_argument("--url", help="folder on the web to fetch from")
     way.add_argument("--file", type=Path, help="a file fetched by hand (asap: the folder with its tree)")
     args = parser.parse_args(arguments)
-    if args.list:
-        return _list()
-    if not args.names:
-        parser.error(f"give a NAME: {', '.join(NAMES)}")
-    if unknown := [name for name in args.names if name not in NAMES]:
-        parser.error(f"there is no data set '{unknown[0]}': choose {', '.join(NAMES)}")
     if args.file and len(args.names) > 1:
         parser.error("--file takes one NAME at a time")
 
@@ -201,15 +191,6 @@ def main(arguments: list[str] | None = None) -> int:
             print("\nStopped: run the same command to go on from here.", file=sys.stderr)
             return 130
     return int(failed)
-
-
-def _list() -> int:
-    for name in NAMES:
-        where, rows = _wanted(name)
-        here = len(rows) - len(_missing(where, rows))
-        print(f"{name:11} {REGISTRY[name].title} ({REGISTRY[name].licence})")
-        print(f"{'':11} {here} of {len(rows)} files here; from {REGISTRY[name].address}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ The Lakh Pianoroll Dataset (Dong et al., 2018): songs for drums, piano, guitar, 
 folder --out receives what `music.band_data` maps from disk, songs in the order of their names, 250 to a shard:
 
 shard-0000.npy   uint8 (steps, 80), the songs one after another, the `band` encoding packed eight cells to a byte
-shard-0000.json  {"songs": [{"name", "instruments", "first", "steps"}], "skipped": [{"name", "reason"}]}, where
-                 instruments are those that sound, and what tells whether the shard is done; written after the shard
-bands.json       {"format", "steps_per_beat", "shards", "songs", "skipped", "fingerprint"}; written last
+shard-0000.json  {"songs": [{"name", "instruments" that sound, "first", "steps"}], "skipped": [{"name", "reason"}]},
+                 and what tells whether the shard is done; written after the shard
+bands.json       {"steps_per_beat", "shards", "fingerprint"}; written last
 
 One process takes about a minute for all songs. The publisher gives no checksum: a download is checked by the CRC inside
 gzip and by counting the songs.
@@ -18,7 +18,7 @@ import argparse
 import gzip
 import hashlib
 import json
-import os
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -35,10 +35,9 @@ from course_lib import files, music
 from data_scripts import download
 
 SONGS = 21_425
-FORMAT = 2  # of bands.json and the shards
+FORMAT = 2  # of the shards
 SHARD_SONGS = 250  # under a second of work, which is what a run that is stopped loses
 MAX_BYTES = 50_000_000  # of one song, packed or unpacked; the real ones are well below one million
-MAX_ARCHIVE_BYTES = 20_000_000_000  # unpacked
 SHOWN = 20  # skipped songs that are named on stderr
 
 
@@ -60,7 +59,7 @@ class Song(NamedTuple):
 
 
 def fetch(url: str | None, file: Path | None) -> Path:
-    """The archive as a .tar, fetched and unpacked where it must be, or the folder that `file` is; as in `main`."""
+    """The archive as a .tar, fetched and unpacked where it must be, or the folder that `file` is."""
     if file and not file.exists():
         raise ValueError(f"There is no file or folder {file}: give --file the archive or folder of LPD-5.")
     if file and file.is_dir():
@@ -68,8 +67,8 @@ def fetch(url: str | None, file: Path | None) -> Path:
     with download.one_at_a_time():
         if file:
             return unpack(file)
-        url = url or os.environ.get("COURSE_LPD5_URL") or music.datasets.REGISTRY["lpd5"].address
-        name = hashlib.sha256(url.encode()).hexdigest()[:8]  # so that no download goes on from another's part
+        url = url or music.datasets.REGISTRY["lpd5"].address
+        name = hashlib.sha256(url.encode()).hexdigest()[:8]  # so that another address is another download
         archive = files.download_folder() / f"lpd_5_cleansed-{name}.tar.gz"
         if not archive.exists():
             download.fetch(url, archive, None)
@@ -94,10 +93,7 @@ def unpack(archive: Path) -> Path:
     partial = target.with_name(target.name + ".partial")  # large, and of one name: what a kill leaves is written over
     try:
         with gzip.open(archive) as stream, partial.open("wb") as file:
-            while block := stream.read(download.BLOCK):
-                file.write(block)
-                if file.tell() > MAX_ARCHIVE_BYTES:
-                    raise ValueError(f"{archive} is too large for this data set: fetch the published one.")
+            shutil.copyfileobj(stream, file)
         with tarfile.open(partial, "r:") as tar:
             tar.getmembers()  # which raises where one is damaged
         partial.replace(target)
@@ -192,16 +188,15 @@ def prepare(songs: list[Song], out: Path, steps_per_beat: int = 2) -> None:
     """Write the shards that `out` lacks, one after another, then its bands.json; say which songs were skipped and why.
 
     Raises:
-        ValueError: where `out` holds shards of other songs or settings, and where no song can be used.
+        ValueError: `out` holds shards of other songs or settings, or no song can be used.
     """
     made_of = [FORMAT, steps_per_beat, SHARD_SONGS, *((song.name, song.size) for song in songs)]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     out.mkdir(parents=True, exist_ok=True)
     done = {path.with_suffix(".npy"): json.loads(path.read_text("utf-8")) for path in sorted(out.glob("shard-*.json"))}
     if other := [path.name for path, shard in done.items() if shard.get("key") != key]:
-        raise ValueError(
-            f"{out} holds {other[0]} of other songs or --steps: delete that folder, or give another --out."
-        )
+        advice = "delete that folder, or give another --out"
+        raise ValueError(f"{out} holds {other[0]} of other songs or --steps: {advice}.")
     shards = {}
     for first in tqdm(range(0, len(songs), SHARD_SONGS), desc="Preparing LPD-5", unit=" shards"):
         some, path = songs[first : first + SHARD_SONGS], out / f"shard-{first // SHARD_SONGS:04}.npy"
@@ -216,14 +211,8 @@ def prepare(songs: list[Song], out: Path, steps_per_beat: int = 2) -> None:
     if not used:
         raise ValueError(f"None of the {len(skipped):,} songs can be used: give --file the archive or folder of LPD-5.")
     digests = {name: shard["digest"] for name, shard in shards.items() if shard["songs"]}
-    bands = {
-        "format": FORMAT,
-        "steps_per_beat": steps_per_beat,
-        "shards": list(digests),
-        "songs": len(used),
-        "skipped": len(skipped),
-        "fingerprint": hashlib.sha256(json.dumps([steps_per_beat, digests]).encode()).hexdigest()[:12],
-    }
+    fingerprint = hashlib.sha256(json.dumps([steps_per_beat, digests]).encode()).hexdigest()[:12]
+    bands = {"steps_per_beat": steps_per_beat, "shards": list(digests), "fingerprint": fingerprint}
     _write_json(out / "bands.json", bands)
     steps = sum(song["steps"] for song in used)
     print(
@@ -265,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 when the bands are there, 1 when they are not, 130 when stopped with Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m data_scripts.lpd5", description=(__doc__ or "").partition("\n")[0])
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--url", help="address of lpd_5_cleansed.tar.gz, also as $COURSE_LPD5_URL")
+    way.add_argument("--url", help="address of lpd_5_cleansed.tar.gz")
     way.add_argument("--file", type=Path, help="that archive fetched by hand, or a folder it was unpacked to")
     parser.add_argument("--steps", type=int, default=2, help="steps a beat, 1 to 24 (default 2)")
     parser.add_argument("--out", type=Path, help="folder for the result (default: lpd5-STEPS in the cache)")

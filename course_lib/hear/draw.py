@@ -8,7 +8,6 @@ import matplotlib
 import numpy as np
 import symusic
 from matplotlib import pyplot as plt
-from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -29,9 +28,7 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
         start = notes["time"] / score.ticks_per_quarter
         stop = start + notes["duration"] / score.ticks_per_quarter
         pitch = notes["pitch"].astype(int)
-        lines = [[(a, p), (b - 0.03, p)] for a, b, p in zip(start, stop, pitch, strict=True)]
-        colour = COLOURS(index / max(1, len(tracks) - 1) * 0.8)
-        axes.add_collection(LineCollection(lines, linewidths=2.5, colors=[colour]))
+        axes.hlines(pitch, start, stop - 0.03, linewidths=2.5, colors=[COLOURS(index / max(1, len(tracks) - 1) * 0.8)])
         lowest, highest = min(lowest, pitch.min()), max(highest, pitch.max())
         end = max(end, stop.max())
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 4, 8], integer=True))
@@ -68,11 +65,7 @@ def band(roll: np.ndarray, title: str, steps_per_beat: int) -> Figure:
 def curves(histories: dict[str, dict[str, Sequence[float]]], metric: str, title: str, unit: str) -> Figure:
     """One metric of several trainings over their epochs: solid for training data, dashed for held-out data.
 
-    Args:
-        histories: A history of `learn.train.fit` under each name.
-        metric: The end of the names of the entries to draw, such as `loss`.
-        title: What to see.
-        unit: Of the metric, such as "nats a note".
+    `histories` holds a history of `learn.train.fit` under each name; `metric` is the end of the names of its entries.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 0.6), layout="constrained")
     for index, (name, history) in enumerate(histories.items()):
@@ -90,10 +83,7 @@ def curves(histories: dict[str, dict[str, Sequence[float]]], metric: str, title:
 
 
 def comparison(rows: Sequence[dict], title: str) -> Figure:
-    """The rows of `measure.sets.compare`: the means of both sets with their intervals.
-
-    Each measure is scaled by the larger of its two means, so that all fit one axis.
-    """
+    """The rows of `measure.sets.compare`: both means and intervals, as shares of the larger mean to fit one axis."""
     figure, axes = plt.subplots(figsize=(WIDTH, 0.3 * len(rows) + 1), layout="constrained")
     sides = [("real", -0.12, COLOURS(0.0), "o"), ("generated", 0.12, COLOURS(0.85), "D")]
     for place, row in enumerate(rows):

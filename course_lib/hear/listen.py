@@ -22,56 +22,32 @@ def render(score: symusic.Score) -> np.ndarray:
 
 
 def ogg(score: symusic.Score) -> bytes:
-    """The sound of a score as an Ogg Vorbis file.
-
-    Raises:
-        ImportError, OSError: Where the soundfile library cannot be used.
-    """
+    """The sound of a score as an Ogg Vorbis file."""
     return _encoded(render(score))
 
 
-def save(score: symusic.Score, stem: str | Path) -> tuple[Path, Path | None]:
-    """Write `stem.mid` and `stem.ogg`, each whole or not at all.
-
-    Returns:
-        Both paths; None for the second, and a line says why, where no sound can be made (no soundfile library).
-
-    Raises:
-        OSError: Where a file cannot be written.
-    """
+def save(score: symusic.Score, stem: str | Path) -> tuple[Path, Path]:
+    """Write `stem.mid` and `stem.ogg`, each whole or not at all, and return both paths."""
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     midi, sound = stem.with_name(stem.name + ".mid"), stem.with_name(stem.name + ".ogg")
-    with files.atomic_write(midi) as partial:
-        partial.write_bytes(score.dumps_midi())
-    try:
-        content = ogg(score)
-    except (ImportError, OSError) as problem:
-        print(f"No Ogg file written: {problem}.")
-        sound.unlink(missing_ok=True)  # of other notes than those just written
-        return midi, None
-    with files.atomic_write(sound) as partial:
-        partial.write_bytes(content)
+    for path, content in ((midi, score.dumps_midi()), (sound, ogg(score))):
+        with files.atomic_write(path) as partial:
+            partial.write_bytes(content)
     return midi, sound
 
 
 def play(score: symusic.Score):
-    """A player for the notebook, its sound inside as Ogg (without the soundfile library as WAV, ten times larger)."""
+    """A player for the notebook, its sound inside as Ogg."""
     from IPython.display import Audio
 
-    try:
-        player = Audio(ogg(score))
-        player.mimetype = "audio/ogg"
-        return player
-    except (ImportError, OSError):
-        return Audio(render(score).T, rate=soundfont.SAMPLE_RATE, normalize=False)
+    player = Audio(ogg(score))
+    player.mimetype = "audio/ogg"
+    return player
 
 
 def mixer(score: symusic.Score):
-    """A mixing desk for the notebook: volume, mute and solo for each track, and a player of the mix.
-
-    Without the soundfile library, a plain player of the whole score.
-    """
+    """A mixing desk for the notebook: volume, mute and solo for each track, and a player of the mix."""
     import ipywidgets as widgets
 
     tracks = [track for track in score.tracks if track.notes]
@@ -80,10 +56,7 @@ def mixer(score: symusic.Score):
     for stem, part in zip(stems, parts, strict=True):
         stem[: len(part)] = part
     gain = _gain(stems.sum(0))
-    try:
-        player = widgets.Audio(value=_encoded(stems.sum(0) * gain), format="ogg", autoplay=False)
-    except (ImportError, OSError):
-        return play(score)
+    player = widgets.Audio(value=_encoded(stems.sum(0) * gain), format="ogg", autoplay=False)
     controls = [
         (
             widgets.FloatSlider(1, min=0, max=2, step=0.1, description=track.name, continuous_update=False),
@@ -122,7 +95,7 @@ def _gain(audio: np.ndarray) -> float:
 
 
 def _encoded(audio: np.ndarray) -> bytes:
-    import soundfile
+    import soundfile  # only here: `doctor` must start where it cannot be imported
 
     content = io.BytesIO()
     kind = {"format": "OGG", "subtype": "VORBIS", "compression_level": COMPRESSION}

@@ -14,7 +14,6 @@ import numpy as np
 import symusic
 
 SAMPLE_RATE = 44_100  # Hz
-
 ZONES, GENERATORS, SAMPLES = b"ibag", b"igen", b"shdr"  # tables of a SoundFont 2 file, its last part
 ROOT_KEY, SAMPLE = 58, 53  # generators of a zone
 HEADER, HEADER_ROOT_KEY = 46, 40  # bytes of a sample's header, and the place of its root key
@@ -33,8 +32,7 @@ def synthesizer() -> symusic.Synthesizer:
 def with_root_keys(soundfont: bytes) -> bytes:
     """The soundfont with every root key in the header of a sample, the only place where symusic reads it.
 
-    A zone may override the root key of the sample it plays; symusic 0.5 plays such a zone, most of the piano among
-    them, out of tune. Each gets a header of its own for the same sample.
+    A zone may override the root key of its sample, as most of the piano's do: each such zone gets a header of its own.
     """
     tables = soundfont.index(b"pdta")
 

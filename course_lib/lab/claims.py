@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from course_lib import files
-from course_lib.lab.schema import Measured
+from course_lib.lab.schema import Heard
 from course_lib.learn.profiles import PROFILES
 
-FEWEST_LISTENERS = 5  # for a verdict: fewer agree by chance too often (see `listening.by_ear`)
+FEWEST_LISTENERS = 5  # for a verdict: fewer agree by chance too often (see `listening.analysis`)
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,21 +33,23 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     below: float = math.nan  # reproduced when the scalar is at most this
     listeners: bool = False
     heard: str = ""  # what listeners' answers are made into, judged against 0
-    profile: str = ""  # "paper": tested at the paper's scale only
+    profile: str = ""  # the smallest that can judge it; "" stands for quick
+    networks: list[str] = []  # which must have beaten their baselines, as `Run.baseline` names them; "*": every one
+    seeds: int = 3  # for a verdict, at least
 
     @property
     def rule(self) -> str:
         """The rule in words."""
         words = f"at most {self.below:g}" if math.isnan(self.above) else f"above {self.above:g}"
         words = "listeners decide; the figure is a proxy" if self.listeners else words
-        return words + ", paper profile only" * (self.profile == "paper")
+        return words + (f", {self.profile} profile or larger" if self.profile else "")
 
 
 class Verdict(NamedTuple):
-    """A verdict, the mean over seeds, its 95 % interval (None for one seed), and a reason where needed."""
+    """A verdict, the mean measured over seeds, its 95 % interval (None for one seed), and a reason where needed."""
 
     verdict: str
-    mean: float | None
+    measured: float | None
     low: float | None
     high: float | None
     reason: str
@@ -63,42 +65,67 @@ def claims() -> dict[str, Claim]:
 def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick") -> Verdict:
     """Judge a claim from its scalars, one a seed, all measured in one profile.
 
-    One scalar is judged by its side of the line, several by the 95 % Student t interval of their mean: wholly
-    on one side, or inconclusive, as it is when a run diverged (None, NaN or infinity).
+    The 95 % Student t interval of their mean lies wholly on one side of the line, or the claim is inconclusive, as it
+    is where a run diverged (None, NaN or infinity) and with fewer seeds than the claim asks for.
     """
     if not values:
         return Verdict("not run", None, None, None, "no run has measured it")
     finite = [value for value in values if value is not None and math.isfinite(value)]
-    mean = statistics.fmean(finite) if finite else None
-    low = high = None
-    if mean is not None and len(finite) > 1:
-        from scipy import stats  # slow to import, and a run that only records has no need of it
-
-        # Not `stats.t.interval` or `ttest_1samp`: of equal values they give NaN, or warn of lost precision.
-        margin = float(stats.t.ppf(0.975, len(finite) - 1)) * statistics.stdev(finite) / math.sqrt(len(finite))
-        low, high = mean - margin, mean + margin
-
+    mean, low, high = interval(finite) if finite else (None, None, None)
     ends = [mean] if low is None else [low, high]
     right = {end > claim.above or end <= claim.below for end in ends if end is not None}  # NaN: no such line
     outcome, reason = ("reproduced" if right == {True} else "not reproduced"), ""
     if len(right) == 2:
         outcome, reason = "inconclusive", "the interval over seeds spans the line"
+    if len(values) < claim.seeds:
+        outcome, reason = "inconclusive", f"{len(values)} of {claim.seeds} seeds"
     if len(finite) < len(values):
         lost = f"{len(values) - len(finite)} of {len(values)} runs"
         outcome, reason = "inconclusive", f"{lost} gave no finite value (diverged)"
     if claim.listeners:
-        outcome = "needs listeners"
+        outcome, reason = "needs listeners", ""
     elif claim.profile and PROFILES.index(profile) < PROFILES.index(claim.profile):
-        outcome, reason = "not run", f"tested at the paper's scale only; the figure is of the {profile} profile"
+        outcome, reason = "not run", f"judged from {claim.profile} on; the figure is of the {profile} profile"
     return Verdict(outcome, mean, low, high, reason)
 
 
-def by_listeners(measured: Measured) -> Verdict:
+def not_learned(claim: Claim, runs: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """Why the networks of a claim have not learned, from what `Run.baseline` recorded in each run; "" where they have.
+
+    A network has learned where it beats the best answer without a network by more than the 95 % interval over seeds.
+    """
+    recorded = {row["network"] for rows in runs for row in rows}
+    networks = sorted(recorded) or claim.networks if "*" in claim.networks else claim.networks
+    for network in networks:
+        rows = [row for rows in runs for row in rows if row["network"] == network]
+        if len(rows) < len(runs):
+            return f"no baseline was recorded for {'its networks' if network == '*' else network}"
+        if any(None in (row["value"], row["baselines"][row["best"]]) for row in rows):
+            return f"{network} or what needs no network gave no finite value (diverged)"
+        gains = [abs(row["value"] - row["baselines"][row["best"]]) * (1 if row["beaten"] else -1) for row in rows]
+        gain, low, _ = interval(gains)
+        if (gain if low is None else low) <= 0:
+            return f"{network} does not beat what needs no network ({rows[0]['best']})"
+    return ""
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """The mean of some values and its 95 % Student t interval, which one value has not."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, None, None
+    from scipy import stats  # slow to import, and a run that only records has no need of it
+
+    # Not `stats.t.interval` or `ttest_1samp`: of equal values they give NaN, or warn of lost precision.
+    margin = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, mean - margin, mean + margin
+
+
+def by_listeners(value: float | None, heard: Heard) -> Verdict:
     """Judge a claim from what `Run.heard` recorded."""
-    assert measured.heard
-    low, high, listeners = measured.heard.low, measured.heard.high, measured.heard.listeners
+    low, high, listeners = heard.low, heard.high, heard.listeners
     outcome = "reproduced" if low > 0 else "not reproduced" if high <= 0 else "inconclusive"
     reason = f"{listeners} listeners" + ": the interval spans 0" * (outcome == "inconclusive")
     if listeners < FEWEST_LISTENERS:
         outcome, reason = "needs listeners", f"{listeners} have rated, and a verdict needs {FEWEST_LISTENERS}"
-    return Verdict(outcome, measured.value, low, high, reason)
+    return Verdict(outcome, value, low, high, reason)

@@ -26,7 +26,6 @@ def merge_runs(args: argparse.Namespace) -> int:
         return 0
     target = Path(args.out or os.path.commonpath(roots)).resolve()
     target = target / "index.html" if target.is_dir() else target
-    plan.check_writable(target.parent, "The folder")
     print(f"Report      {report.write(roots, target, args.mix_data)}")
     print(f"Table       {target.with_name(report.TABLE)}")
     return 0
@@ -42,9 +41,7 @@ def listening_test(args: argparse.Namespace) -> int:
         about = f"form {test['form']}, {len(test['clips'])} clips of {test['seconds']:g} s, {given} answers so far"
         print(f"Going on with the test in {target} ({about}). For a new test choose another --out.")
     else:
-        roots = _run_folders(args.runs or [files.latest_run(files.runs_folder())])
-        found = record.latest([result for root in roots for result in record.load(root)])
-        plan.check_writable(target, "--out")
+        found = record.latest(record.load(*_run_folders(args.runs or [files.latest_run(files.runs_folder())])))
         form = args.form or "rating"
         usual, clips = build.usual_systems(found, form)
         systems = None if args.systems == ["all"] else args.systems or usual

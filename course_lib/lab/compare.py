@@ -28,7 +28,6 @@ EXCERPTS = 4  # of a song at most, so that long songs do not outweigh short ones
 GRID = {"piano": 4, "band": 2}  # steps a beat: the coarsest grid on which a system of the kind works
 REAL = "other real music"
 FIGURES = ("parameters", "training_seconds", "seconds_per_minute", "copied_share", "longest_copied_run", "overlap")
-Rolls = tuple[np.ndarray, np.ndarray | None]  # of a song, and where its notes begin if the roll does not tell
 Measured = list[dict[str, float]]  # of each excerpt
 
 
@@ -39,11 +38,10 @@ def systems(records: Sequence[record.Record]) -> dict[str, list]:
     them trained. The row `REAL` compares half of those songs with the other half.
 
     Returns:
-        Rows with "system", "notebook", "profile", "runs", the means over runs of "parameters", "training_seconds",
-        "seconds_per_minute" (to generate a minute of music at 120 beats a minute), "copied_share",
-        "longest_copied_run", "overlap" (mean over measures) and "overlaps" (by measure, 0 to 1), and of the first run
-        "piece" (path of a MIDI file) and "folder". What no run has is None, as are the overlaps of a system of which
-        a file is gone.
+        Rows with "system", "notebook", "profile", "runs", the means over runs of `FIGURES` ("seconds_per_minute": to
+        generate a minute of music at 120 beats a minute; "overlap": mean over measures) and of "overlaps" (by measure,
+        0 to 1), and of the first run "piece" (path of a MIDI file) and "folder". What no run has is None, as are the
+        overlaps of a system of which a file is gone.
     """
     found: dict[str, list] = {"piano": [], "band": [], "notes": []}
     for kind in record.KINDS:
@@ -62,53 +60,49 @@ def systems(records: Sequence[record.Record]) -> dict[str, list]:
 
 
 def _setting(run: record.Record) -> tuple[str, str, int]:
-    """What runs share that are set against the same held-out music."""
     return run.data.name, run.profile, run.seed
 
 
 def _held_out(runs: Sequence[record.Record], data: str, kind: str) -> list[Measured]:
     """The measures of each song on which none of the runs trained."""
     trained = {name for run in runs for name in run.training_songs}
-    songs: Iterable[Rolls]
+    rolls: Iterable[np.ndarray]
     if kind == "piano":
-        songs = (_rolls(piece.score, kind) for piece in music.corpus.load(data) if piece.name not in trained)
+        rolls = (_roll(piece.score, kind) for piece in music.corpus.load(data) if piece.name not in trained)
     else:
         with redirect_stdout(io.StringIO()):  # which songs were left out, the notebooks have told
             bands = music.band_data.load(data, GRID[kind])
-        songs = ((bands[number], None) for number, name in enumerate(bands.names) if name not in trained)
-    measured = [[_measures(*excerpt, kind) for excerpt in _excerpts(*song, kind)] for song in songs]
+        rolls = (bands[number] for number, name in enumerate(bands.names) if name not in trained)
+    measured = [[_measures(excerpt, kind) for excerpt in _excerpts(roll, BEATS * GRID[kind])] for roll in rolls]
     measured = [song for song in measured if song]
     if len(measured) < 4:
         raise ValueError(f"{len(measured)} songs of {BEATS} beats or more are left on which none of them trained.")
     return measured
 
 
-def _rolls(score: symusic.Score, kind: str) -> Rolls:
-    """The roll of a score; for the piano also where notes begin, as touching notes of one pitch are common."""
+def _roll(score: symusic.Score, kind: str) -> np.ndarray:
+    """Of a band bool `(time, 128, 5)`; of a piano bool `(time, 128, 2)`: what sounds, and where notes begin."""
     if kind == "band":
-        return music.band.from_score(score, GRID[kind]), None
-    return music.frames.from_score(score, GRID[kind]), music.frames.onsets(score, GRID[kind])
+        return music.band.from_score(score, GRID[kind])
+    return np.stack([of(score, GRID[kind]) for of in (music.frames.from_score, music.frames.onsets)], axis=-1)
 
 
-def _excerpts(roll: np.ndarray, onsets: np.ndarray | None, kind: str) -> list[Rolls]:
-    """Excerpts of a song, none overlapping another, evenly spread."""
-    steps = BEATS * GRID[kind]
-    starts = np.arange(0, len(roll) - steps + 1, steps)
-    starts = starts[np.linspace(0, len(starts) - 1, min(EXCERPTS, len(starts))).astype(int)]
-    return [(roll[i : i + steps], None if onsets is None else onsets[i : i + steps]) for i in starts]
-
-
-def _beginning(roll: np.ndarray, onsets: np.ndarray | None, kind: str) -> Rolls:
-    """The beginning of a generated piece; one that ends before is silent for the rest."""
-    steps = BEATS * GRID[kind]
-    rest = ((0, max(0, steps - len(roll))), *[(0, 0)] * (roll.ndim - 1))
-    return np.pad(roll[:steps], rest), None if onsets is None else np.pad(onsets[:steps], rest)
-
-
-def _measures(roll: np.ndarray, onsets: np.ndarray | None, kind: str) -> dict[str, float]:
+def _measures(roll: np.ndarray, kind: str) -> dict[str, float]:
     if kind == "band":
         return measure.band.measures(roll, GRID[kind])
-    return measure.piece.measures(roll, GRID[kind], onsets=onsets)
+    return measure.piece.measures(roll[..., 0], GRID[kind], onsets=roll[..., 1])
+
+
+def _excerpts(roll: np.ndarray, steps: int) -> list[np.ndarray]:
+    """Excerpts of a song, none overlapping another, evenly spread."""
+    starts = np.arange(0, len(roll) - steps + 1, steps)
+    starts = starts[np.linspace(0, len(starts) - 1, min(EXCERPTS, len(starts))).astype(int)]
+    return [roll[i : i + steps] for i in starts]
+
+
+def _beginning(roll: np.ndarray, steps: int) -> np.ndarray:
+    """The beginning of a generated piece; one that ends before is silent for the rest."""
+    return np.pad(roll[:steps], ((0, max(0, steps - len(roll))), (0, 0), (0, 0)))
 
 
 def _rows(runs: Sequence[record.Record], kind: str, real: Sequence[Measured]) -> Iterator[dict[str, Any]]:
@@ -116,9 +110,13 @@ def _rows(runs: Sequence[record.Record], kind: str, real: Sequence[Measured]) ->
     of_kind = [(run, system) for run in runs for system in run.systems if system.kind == kind]
     if real:
         halves = [[piece for song in real[half::2] for piece in song] for half in (0, 1)]
-        files = [Path(run.folder) / file for run, system in of_kind if system.real for file in system.pieces]
-        shown = {"notebook": "", "folder": "", "profile": runs[0].profile, "piece": _first(files)}
-        yield _row(shown, System(REAL, "piano", True, [], 0), *halves)
+        heard = (_first(run, system) for run, system in of_kind if system.real)
+        piece = next(filter(None, heard), None)
+        yield _row(runs[0], System(REAL, "piano", True, [], 0), *halves) | {
+            "notebook": "",
+            "folder": "",
+            "piece": piece,
+        }
     reference = [piece for song in real for piece in song]
     for run, system in of_kind:
         if system.real:
@@ -126,16 +124,16 @@ def _rows(runs: Sequence[record.Record], kind: str, real: Sequence[Measured]) ->
         files = [Path(run.folder) / file for file in system.pieces]
         pieces = []
         if all(file.is_file() for file in files):  # committed results keep one of many, which tells little
-            pieces = [_rolls(score, kind) for score in _scores(files)]
-            pieces += [_rolls(symusic.Score(480), kind)] * system.silent
-        shown = {"notebook": run.notebook, "folder": run.folder, "profile": run.profile, "piece": _first(files)}
+            scores = [*_scores(files), *[symusic.Score(480)] * system.silent]
+            pieces = [_measures(_beginning(_roll(score, kind), BEATS * GRID[kind]), kind) for score in scores]
+        row = _row(run, system, pieces, reference)
         changed = ", ".join(f"{name} = {value}" for name, value in run.changed.items())
-        row = _row(shown, system, [_measures(*_beginning(*piece, kind), kind) for piece in pieces], reference)
         yield row | {"system": f"{system.name} ({changed})"} if changed else row
 
 
-def _first(files: Iterable[Path]) -> Path | None:
-    return next((file for file in files if file.is_file()), None)
+def _first(run: record.Record, system: System) -> Path | None:
+    """The first piece of a system that is there."""
+    return next((file for name in system.pieces if (file := Path(run.folder) / name).is_file()), None)
 
 
 def _scores(paths: Iterable[Path]) -> Iterator[symusic.Score]:
@@ -147,11 +145,15 @@ def _scores(paths: Iterable[Path]) -> Iterator[symusic.Score]:
             warnings.warn(f"{path} is left out of the comparison: {error}.", stacklevel=2)
 
 
-def _row(shown: dict[str, Any], system: System, pieces: Measured, reference: Measured) -> dict[str, Any]:
+def _row(run: record.Record, system: System, pieces: Measured, reference: Measured) -> dict[str, Any]:
     compared = measure.sets.compare(pieces, reference) if pieces and reference else []
     seconds, novelty = system.generation_seconds, system.novelty or {}
-    return shown | {
+    return {
         "system": system.name,
+        "notebook": run.notebook,
+        "folder": run.folder,
+        "profile": run.profile,
+        "piece": _first(run, system),
         "parameters": system.parameters,
         "training_seconds": system.training_seconds,
         "seconds_per_minute": 120 * seconds / system.beats if seconds is not None and system.beats else None,

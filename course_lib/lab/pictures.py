@@ -20,6 +20,7 @@ import nbformat
 
 from course_lib.files import atomic_write
 from course_lib.hear import draw, listen
+from course_lib.lab.schema import Music
 from course_lib.music import midi
 
 CLIP_SECONDS = 12  # heard of each system
@@ -45,14 +46,14 @@ def clip(piece: Path | None, folder: Path) -> Path | None:
     return path
 
 
-def piano_roll(piece: Path, title: str, caption: str, folder: Path) -> dict[str, Any] | None:
+def piano_roll(path: Path, piece: Music, folder: Path) -> dict[str, Any] | None:
     """The piano roll of a MIDI file; None where there is none to draw: of drums, of silence, of no file."""
     with suppress(OSError, ValueError):
-        score = midi.read(piece)
+        score = midi.read(path)
         if any(track.notes and not track.is_drum for track in score.tracks):
             buffer = io.BytesIO()
-            draw.piano_roll(score, title=title).savefig(buffer, format="png", dpi=100, bbox_inches="tight")
-            return _picture(buffer.getvalue(), f"Piano roll: {caption}", folder)
+            draw.piano_roll(score, title=piece.name).savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+            return _picture(buffer.getvalue(), f"Piano roll: {piece.caption}", folder)
     return None
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import itertools
-import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +27,7 @@ MOST_RUNS = 1000  # without --yes
 
 @dataclass(frozen=True)
 class Lesson:
-    """What stands in a notebook about how it may be run."""
+    """How a notebook may be run, as it says itself."""
 
     path: Path
     parameters: set[str]
@@ -64,8 +62,7 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
     """Every execution asked for: one for each notebook, seed and point of its grid. Writes nothing.
 
     Raises:
-        UsageError: an unknown notebook, profile, seed, data folder, parameter or setting, a grid too large, a folder
-            `out` that cannot be written or that holds the results of something else.
+        UsageError: something unknown is asked for, or too much, or `out` holds the results of something else.
     """
     if args.profile not in profiles.PROFILES:
         raise UsageError(f"Profile '{args.profile}' is unknown: use {', '.join(profiles.PROFILES)}.")
@@ -76,22 +73,20 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
     parameters |= _axes("Parameter", "-p", args.parameter, set().union(*(lesson.parameters for lesson in lessons)))
     settings = _axes("Setting", "-s", args.setting, set().union(*(lesson.settings for lesson in lessons)))
 
-    own = {lesson.path: _own_axes(lesson, parameters, settings) for lesson in lessons}
-    count = sum(math.prod(len(values) for axes in both for values in axes.values()) for both in own.values())
-    if count > MOST_RUNS and not args.yes:
-        raise UsageError(f"This asks for {count:,} runs: add --yes to start them all.")
-    check_writable(out, "--out")
     package, source = provenance.package_hash(), corpus.state(parameters["data"][0])
     jobs = []
     for lesson in lessons:
         code = Code(provenance.notebook_hash(lesson.path), package)
-        points = list(itertools.product(*map(_points, own[lesson.path])))
+        given = {name: values for name, values in parameters.items() if name in lesson.parameters}
+        points = list(itertools.product(_points(given), _points(_changes(lesson, settings))))
         for given, changed in points:
             shown = {name: value for name, value in (given | changed).items() if name not in ("profile", "data")}
             label = ",".join(f"{name}={quote(str(value), safe='')}" for name, value in shown.items())
             label = label if len(points) > 1 or changed else ""
             folder, name = out / lesson.path.stem / label, f"{lesson.path.stem} {label}".strip()
             jobs.append(Job(lesson.path, folder, name, given, changed, code, source, lesson.reads_runs))
+    if len(jobs) > MOST_RUNS and not args.yes:
+        raise UsageError(f"This asks for {len(jobs):,} runs: add --yes to start them all.")
     _refuse_other_results(jobs)
     return jobs
 
@@ -111,29 +106,22 @@ def _axes(what: str, option: str, given: Sequence[Sequence[str]], known: set[str
     return axes
 
 
-def _own_axes(
-    lesson: Lesson, parameters: Mapping[str, list[Any]], settings: Mapping[str, list[Any]]
-) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """The values, each once, of those parameters and settings that a lesson has."""
+def _changes(lesson: Lesson, settings: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """The values of those settings that a lesson has, each of the kind that the lesson's own values have."""
     try:
-        changed = {
+        return {
             name: [profiles.as_kind(name, value, lesson.settings[name]) for value in values]
             for name, values in settings.items()
             if name in lesson.settings
         }
     except ValueError as error:
         raise UsageError(f"Settings of {lesson.path.stem}: {error}") from error
-    given = {name: values for name, values in parameters.items() if name in lesson.parameters}
-    given, changed = (
-        {name: list({repr(value): value for value in values}.values()) for name, values in axes.items()}
-        for axes in (given, changed)
-    )
-    return given, changed
 
 
 def _points(axes: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Every combination of one value each."""
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    """Every combination of one value each, once."""
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    return list({repr(point): point for point in points}.values())
 
 
 def _data(data: str) -> str:
@@ -168,7 +156,7 @@ def chosen(names: Sequence[str]) -> list[Path]:
         raise UsageError(f"There are no notebooks in {folder}: set COURSE_NOTEBOOKS to their folder.")
     chosen = set()
     for name in names:
-        stem = name.removesuffix(".ipynb").replace("\\", "/").split("/")[-1]
+        stem = Path(name).stem
         found = [path for path in every if path.stem == stem or path.stem.split("_")[0] == stem.zfill(2)]
         if not found:
             stems = ", ".join(path.stem for path in every)
@@ -180,8 +168,7 @@ def chosen(names: Sequence[str]) -> list[Path]:
 def read_lesson(notebook: Path) -> Lesson:
     """Read the parameters cell of a notebook and its settings table, the call `….settings(name=(…, …), …)`.
 
-    By `ast`: `papermill.inspect_notebook` misses `a, b = 1, 2` and `x = 1; y = 2`, and takes lines within a text for
-    parameters; and papermill only warns of a parameter that is not there.
+    By `ast`, as `papermill.inspect_notebook` misses `a, b = 1, 2` and takes lines within a text for parameters.
     """
     try:
         cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
@@ -200,17 +187,6 @@ def read_lesson(notebook: Path) -> Lesson:
         raise UsageError(f"Notebook {notebook} cannot be read ({reason}): restore the file.") from error
     names = {node.id for node in ast.walk(parameters) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return Lesson(notebook, names, table, READS_RUNS in tags)
-
-
-def check_writable(folder: Path, what: str) -> None:
-    """UsageError unless a file can be written in the folder, or where it would be made. Leaves nothing."""
-    try:
-        nearest = next(path for path in (folder, *folder.parents) if path.exists())
-        with tempfile.TemporaryFile(dir=nearest) as file:
-            file.write(bytes(1024))
-    except OSError as error:
-        reason = error.strerror
-        raise UsageError(f"{what} {folder} cannot be written ({reason}): choose another folder.") from error
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode | None:

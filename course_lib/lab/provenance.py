@@ -16,8 +16,6 @@ from typing import Any
 
 from course_lib import files
 
-PACKAGES = ("keras", "numpy", "music21", "symusic")
-
 
 def notebooks_folder() -> Path:
     """`$COURSE_NOTEBOOKS`, else `notebooks/` of the checkout, else of the working folder."""
@@ -44,18 +42,22 @@ def package_hash() -> str:
 
 
 def of_process() -> dict[str, Any]:
-    """What a record says of the process that made it: "commit", "versions", "backend", "device", "peak_memory_mib"."""
+    """What a record says of the process that made it."""
     keras = sys.modules.get("keras")  # not imported here: a run that trained nothing need not wait for it
     backend = keras.config.backend() if keras else None
     versions = {"python": platform.python_version()}
-    for package in [*PACKAGES, backend or ""]:
+    for package in ("keras", "numpy", "music21", "symusic", backend or ""):
         with suppress(metadata.PackageNotFoundError, ValueError):
             versions[package] = metadata.version(package)
     if backend in sys.modules:  # its distribution may have another name, such as tensorflow-cpu
         versions[backend] = sys.modules[backend].__version__
-    device = _device(str(keras.ops.zeros(1).device) if keras else "cpu")
-    about = {"commit": git_commit(), "versions": versions, "backend": backend, "device": device}
-    return about | {"peak_memory_mib": _peak_memory()}
+    return {
+        "commit": git_commit(),
+        "versions": versions,
+        "backend": backend,
+        "device": _device(str(keras.ops.zeros(1).device) if keras else "cpu"),
+        "peak_memory_mib": _peak_memory(),
+    }
 
 
 def git_commit() -> str | None:

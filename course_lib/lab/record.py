@@ -33,14 +33,7 @@ class Run:
         self._clock = time.monotonic()
 
     def settings(self, **table: tuple) -> profiles.Settings:
-        """The settings of this run's profile, with what `COURSE_SETTINGS`, a JSON object, changes of them.
-
-        Args:
-            **table: the values of each setting, (quick, paper) or (quick, night, paper).
-
-        Raises:
-            ValueError: a change of no setting of the table, or to a value of another kind.
-        """
+        """`profiles.settings` of this run's profile, with what `COURSE_SETTINGS`, a JSON object, changes of them."""
         changed = json.loads(os.environ.get("COURSE_SETTINGS") or "{}")
         chosen = profiles.settings(self.record.profile, changed, **table)
         self.record.settings, self.record.changed = plain(chosen.values, "settings"), plain(chosen.changed, "settings")
@@ -48,10 +41,9 @@ class Run:
 
     def data(self, pieces: Sequence[midi.Piece] | str, songs: int | None = None) -> None:
         """Record which data the run saw: pieces, or a fingerprint made elsewhere and the number of songs."""
-        if isinstance(pieces, str):
-            self.record.data.fingerprint, self.record.data.songs = pieces, songs
-        else:
-            self.record.data.fingerprint, self.record.data.songs = midi.fingerprint(list(pieces)), len(pieces)
+        if not isinstance(pieces, str):
+            pieces, songs = midi.fingerprint(list(pieces)), len(pieces)
+        self.record.data.fingerprint, self.record.data.songs = pieces, songs
 
     def trained_on(self, songs: Sequence[str]) -> None:
         """Record the names of the training songs, so that runs can be compared on music that none has seen."""
@@ -68,18 +60,14 @@ class Run:
     def music(self, name: str, score: symusic.Score, caption: str, real: bool = False) -> Path:
         """Save a piece as `name.mid` and, given a sound library, `name.ogg`; return the path without suffix.
 
-        Args:
-            name: letters, digits, "_" and "-".
-            score: the piece.
-            caption: one sentence that says what is heard.
-            real: music that no model made.
+        `caption` is one sentence that says what is heard; `real` is music that no model made.
         """
         if not re.fullmatch(r"[\w-]+", name):
             raise ValueError(f"Music name {name!r} names its files: use letters, digits, '_' and '-' only.")
         written, ogg = listen.save(score, self.folder / name)
         seconds = round(score.to("second").end(), 3)
-        files_left = Path(written).name, Path(ogg).name if ogg else None
-        _put(self.record.music, Music(name, *files_left, caption, real, seconds))
+        ogg_name = Path(ogg).name if ogg else None
+        _put(self.record.music, Music(name, Path(written).name, ogg_name, caption, real, seconds))
         return self.folder / name
 
     def system(
@@ -99,7 +87,7 @@ class Run:
             kind: "piano" or "band".
             real: held-out music.
             beats: of all scores, with silence at their ends; by default up to their last notes.
-            **figures: `parameters`, `training_seconds`, `generation_seconds`, `novelty`: see `schema.System`.
+            **figures: see `schema.System`.
         """
         if kind not in KINDS or not scores:
             raise ValueError(f"System {name!r} has {len(scores)} pieces of kind {kind!r}: give some, of {KINDS}.")
@@ -113,7 +101,27 @@ class Run:
         silent, figures = len(scores) - len(sounding), plain(figures, name)
         _put(self.record.systems, System(name, kind, real, paths, float(beats), silent, **figures))  # type: ignore[arg-type]
 
-    def claim(self, id: str, value: float, detail: Any = None) -> None:
+    def baseline(
+        self, network: str, figure: str, value: float, baselines: Mapping[str, float], more_is_better: bool = False
+    ) -> str:
+        """Record a network beside what needs no network, on held-out songs; a sentence that says which is better.
+
+        Args:
+            network: as the claims name it.
+            figure: what all are measured in, with its unit, such as "NLL, nats a frame".
+            value: of the network.
+            baselines: the same figure of each baseline, by name.
+            more_is_better: of the figure.
+        """
+        best = (max if more_is_better else min)(baselines, key=lambda name: baselines[name])
+        beaten = bool(value > baselines[best] if more_is_better else value < baselines[best])
+        entry = {"network": network, "figure": figure, "value": value, "best": best, "baselines": dict(baselines)}
+        others = [each for each in self.record.baselines if each["network"] != network]
+        self.record.baselines = [*others, plain(entry | {"beaten": beaten}, network)]
+        verb = "beats" if beaten else "does not beat"
+        return f"{network} {verb} the best of them ({best}): {value:.3f} against {baselines[best]:.3f} ({figure})."
+
+    def claim(self, id: str, value: float, detail: Any = None, heard: Heard | None = None) -> None:
         """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.
 
         NaN or infinity says that the run diverged.
@@ -128,13 +136,11 @@ class Run:
         except (TypeError, ValueError) as error:
             raise ValueError(f"Claim {id!r} needs one number, not {value!r}.") from error
         if not self.record.smoke:
-            _put(self.record.claims, Measured(id, plain(number, id), plain(detail, id)), "id")
+            _put(self.record.claims, Measured(id, plain(number, id), plain(detail, id), heard), "id")
 
     def heard(self, id: str, value: float, low: float, high: float, listeners: int, profile: str = "quick") -> None:
         """Record what listeners said of a claim: its `heard` figure, the 95 % interval, the profile of the clips."""
-        self.claim(id, value)
-        if not self.record.smoke:
-            _put(self.record.claims, Measured(id, float(value), heard=Heard(low, high, listeners, profile)), "id")
+        self.claim(id, value, heard=Heard(low, high, listeners, profile))
 
     def finish(self) -> Path:
         """Write `result.json` in one step and return its path; ValueError if the disk refuses it."""
@@ -164,8 +170,6 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
 
     Args:
         notebook: its file name without the suffix, such as "02_lstm_next_note".
-        profile: one of `learn.profiles.PROFILES`.
-        seed: a whole number from 0 to 2³² − 1.
         data: "embedded" or a folder.
         **parameters: what else can be chosen in the notebook's parameters cell.
 
@@ -177,9 +181,8 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Seed {seed!r} must be a whole number from 0 to {2**32 - 1}.")
     smoke = profiles.smoke()
-    folder = Path(
-        os.environ.get("COURSE_OUT") or files.runs_folder() / ("smoke" if smoke else "interactive") / notebook
-    )
+    usual = files.runs_folder() / ("smoke" if smoke else "interactive") / notebook
+    folder = Path(os.environ.get("COURSE_OUT") or usual)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for earlier in [folder / "result.json", *folder.glob("checkpoints/**/training.json")]:

@@ -5,25 +5,20 @@ The scoreboard is also written as a CSV file beside the page, and into the READM
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
-import json
+import functools
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
-import msgspec
 
 from course_lib import UsageError
 from course_lib.files import atomic_write
 from course_lib.lab import pictures, plan, record, scoreboard
-from course_lib.lab.schema import Music
 
 TABLE = "scoreboard.csv"  # beside the page
 COLUMNS = (
@@ -39,7 +34,7 @@ def collect(roots: Sequence[Path], mix_data: bool = True) -> list[record.Record]
     Raises:
         UsageError: `mix_data` is False, and runs of one notebook and profile saw different data.
     """
-    counted = list({result.folder: result for root in roots for result in record.load(root)}.values())
+    counted = record.load(*roots)
     if not mix_data and (different := scoreboard.different_data(counted)):
         problem = different[0][0].upper() + different[0][1:]
         raise UsageError(f"{problem}: make one report of each, or add --mix-data to average over both.")
@@ -49,12 +44,13 @@ def collect(roots: Sequence[Path], mix_data: bool = True) -> list[record.Record]
 def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
     """Write all runs below `roots` into the HTML page `target` and return it; beside it goes `scoreboard.csv`.
 
-    Pictures and the clips of the systems go into `<name of the page>_files` beside it; what a run left is
-    linked where it lies.
+    Pictures and clips go into `<name of the page>_files` beside it; what a run left is linked where it lies.
 
     Raises:
         UsageError: there is no run, or see `collect`.
     """
+    from course_lib.lab import compare  # slow to import, and only a report needs it
+
     patterns = ("result.json", "error.txt", "*.ipynb")
     found = {path.parent for root in roots for pattern in patterns for path in root.rglob(pattern)}
     folders = sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
@@ -66,18 +62,17 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
     files = target.with_name(f"{target.stem}_files")
     target.parent.mkdir(parents=True, exist_ok=True)
     entries = sorted((_entry(folder, files) for folder in folders), key=lambda entry: entry["notebook"])
-    groups = itertools.groupby(entries, lambda entry: entry["notebook"])
-    html = _template("report.html.j2", target.parent).render(
+    drawn = {name: functools.partial(getattr(pictures, name), folder=files) for name in ("clip", "piano_roll")}
+    html = _template("report.html.j2", target.parent, **drawn).render(
         rows=rows,
         table=TABLE,
         different=scoreboard.different_data(counted),
-        systems=_systems(counted, files),
-        notebooks={name: list(group) for name, group in groups},
+        systems=compare.systems(counted),
+        entries=entries,
         anchors={str(entry["folder"]): f"run-{count}" for count, entry in enumerate(entries, 1)},
         made=datetime.now().astimezone(),
     )
-    with atomic_write(target.with_name(TABLE)) as partial:
-        partial.write_bytes(_csv(rows, target.parent).encode(errors="replace"))
+    _write_table(rows, target.with_name(TABLE))
     with atomic_write(target) as partial:
         partial.write_bytes(html.encode(errors="replace"))
     pictures.remove_unused(files, html)
@@ -113,41 +108,33 @@ def markdown(counted: Sequence[record.Record], base: Path) -> str:
     )
 
 
-def _template(name: str, base: Path) -> jinja2.Template:
+def _template(name: str, base: Path, **filters: Callable) -> jinja2.Template:
     """A template of this folder, whose links are relative to the folder `base`."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=name.endswith(".html.j2"))
-    environment.filters |= {"duration": duration, "number": number, "measured": measured}
-    environment.filters["link"] = lambda path: quote(Path(os.path.relpath(path, base)).as_posix())
+    environment.globals["interval"] = interval
+    environment.filters |= {"duration": duration, "number": number, **filters}
+    environment.filters["link"] = lambda path: quote(_relative(path, base))
     return environment.get_template(name)
 
 
-def measured(row: Mapping[str, Any]) -> str:
-    """The measured figure of a claim, with its interval if it has one."""
-    proxy = "proxy: " if row["proxy"] else ""
-    interval = "" if row["low"] is None else f" ({number(row['low'])} to {number(row['high'])})"
-    return proxy + number(row["measured"]) + interval
+def interval(mean: Any, low: float | None, high: float | None) -> str:
+    """A figure, with its interval if it has one."""
+    return number(mean) + ("" if low is None or high is None else f" ({number(low)} to {number(high)})")
 
 
-def _csv(rows: Sequence[Mapping[str, Any]], base: Path) -> str:
-    """One line a claim: figures in full, and the folders of its runs relative to `base`, split by a semicolon."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
-    table.writeheader()
-    for row in rows:
-        links = "; ".join(Path(os.path.relpath(folder, base)).as_posix() for folder in row["links"])
-        table.writerow({**row, "links": links})
-    return text.getvalue()
+def _write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """One line a claim: figures in full, and the folders of its runs relative to the file, split by a semicolon."""
+    import pandas as pd  # slow to import, and only a report needs it
+
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["links"] = ["; ".join(_relative(folder, path.parent) for folder in row["links"]) for row in rows]
+    with atomic_write(path) as partial:
+        table.to_csv(partial, index=False, errors="replace")
 
 
-def _systems(counted: Sequence[record.Record], files: Path) -> dict[str, list]:
-    """`compare.systems`, each row with its `clip`."""
-    from course_lib.lab import compare  # slow to import, and only a report needs it
-
-    found = compare.systems(counted)
-    for kind in record.KINDS:
-        found[kind] = [row | {"clip": pictures.clip(row["piece"], files)} for row in found[kind]]
-    return found
+def _relative(path: str | Path, base: Path) -> str:
+    return Path(os.path.relpath(path, base)).as_posix()
 
 
 def _entry(folder: Path, files: Path) -> dict[str, Any]:
@@ -160,8 +147,6 @@ def _entry(folder: Path, files: Path) -> dict[str, Any]:
         error = "result.json is damaged: run the notebook again."
     stopped = path is not None and path.name.endswith(".partial.ipynb")
     about = executed.metadata.get("papermill", {}) if executed else {}
-    content = msgspec.to_builtins(result) if result else {}
-    content = {name: content[name] for name in content if name not in ("comparison", "folder")}
     return {
         "notebook": result.notebook if result else path.name.split(".")[0] if path else folder.name,
         "folder": folder,
@@ -171,23 +156,8 @@ def _entry(folder: Path, files: Path) -> dict[str, Any]:
         "result": result,
         "parameters": result.parameters | result.changed if result else about.get("parameters", {}),
         "seconds": result.seconds if result else about.get("duration"),
-        "music": [_piece(folder, piece, files) for piece in result.music] if result else [],
         "figures": list(pictures.figures(executed, files)) if executed else [],
-        "record": json.dumps(
-            {name: content[name] for name in content if name not in ("comparison", "folder")}, indent=1
-        ),
-    }
-
-
-def _piece(folder: Path, piece: Music, files: Path) -> dict[str, Any]:
-    """A piece to play; what is not there is None."""
-    midi, ogg = folder / piece.midi, folder / piece.ogg if piece.ogg else None
-    return {
-        "name": piece.name,
-        "caption": piece.caption,
-        "midi": midi if midi.is_file() else None,
-        "ogg": ogg if ogg and ogg.is_file() else None,
-        "roll": pictures.piano_roll(midi, piece.name, piece.caption, files),
+        "record": (folder / "result.json").read_text(encoding="utf-8") if result else "",
     }
 
 

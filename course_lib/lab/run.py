@@ -43,13 +43,12 @@ def run(args: argparse.Namespace) -> int:
         return 130
 
     print(f"\nReport      {report.write([out], out / 'index.html')}")
-    results = [result for job in jobs if (result := record.find(job.folder))]
-    pieces = [(Path(result.folder), piece) for result in results for piece in result.music if not piece.real]
+    results = [(job.folder, result) for job in jobs if (result := record.find(job.folder))]
+    pieces = [(folder, piece) for folder, result in results for piece in result.music if not piece.real]
     print("First MIDI ", next((folder / piece.midi for folder, piece in pieces), "none"))
     print("First Ogg  ", next((folder / piece.ogg for folder, piece in pieces if piece.ogg), "none"))
     if failed:
-        failed = [f"{len(failed)} of {len(jobs)} failed:", *failed, f"To try again: {again}"]
-        print(*failed, sep="\n", file=sys.stderr)
+        print(f"{len(failed)} of {len(jobs)} failed:", *failed, f"To try again: {again}", sep="\n", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -126,9 +125,12 @@ def execute(job: plan.Job) -> str | None:
 
 def _kernel(job: plan.Job, log: BinaryIO) -> type[AsyncKernelManager]:
     """Kernels that know their job, and keep the start-up notes of C libraries out of sight."""
-    told = {"COURSE_OUT": str(job.folder), "COURSE_SETTINGS": json.dumps(job.settings)}
-    told |= {"COURSE_NOTEBOOKS": str(job.notebook.parent)}
-    environment = {"PYTHONWARNINGS": QUIET, **os.environ, **told}
+    given = {
+        "COURSE_OUT": str(job.folder),
+        "COURSE_SETTINGS": json.dumps(job.settings),
+        "COURSE_NOTEBOOKS": str(job.notebook.parent),
+    }
+    environment = {"PYTHONWARNINGS": QUIET, **os.environ, **given}
 
     class Kernel(AsyncKernelManager):
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]

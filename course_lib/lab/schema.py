@@ -16,7 +16,7 @@ FORM = 2  # of the file; `_upgraded` reads those of form 1, which had no number
 
 
 class Data(msgspec.Struct):
-    """What a run saw: the `data` parameter, a fingerprint and the number of songs, the state of the files."""
+    """What a run saw: the `data` parameter, and the state of its files."""
 
     name: str
     fingerprint: str | None = None
@@ -115,10 +115,6 @@ class Record(msgspec.Struct, kw_only=True):
     training_songs: list[str] = []
     folder: str = ""  # where it was read
 
-    def __post_init__(self) -> None:
-        if missing := {"profile", "seed", "data"} - self.parameters.keys():
-            raise ValueError(f"no parameter {', '.join(sorted(missing))}")
-
     @property
     def profile(self) -> str:
         return self.parameters["profile"]
@@ -128,14 +124,14 @@ class Record(msgspec.Struct, kw_only=True):
         return self.parameters["seed"]
 
 
-def load(folder: str | Path) -> list[Record]:
-    """Every complete record below a folder, smoke runs left out.
+def load(*folders: str | Path) -> list[Record]:
+    """Every complete record below some folders, each once, smoke runs left out.
 
     A file that is damaged, or of a later form, is skipped with a warning that names it.
     """
+    walks = (each for folder in folders for each in os.walk(folder))
     records = []
-    found = (Path(where) / "result.json" for where, _, names in os.walk(folder) if "result.json" in names)
-    for path in sorted(found):
+    for path in sorted({Path(where) / "result.json" for where, _, names in walks if "result.json" in names}):
         try:
             records.append(_read(path))
         except ValueError as error:

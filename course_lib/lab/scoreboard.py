@@ -6,12 +6,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from course_lib.lab import claims, record
 from course_lib.lab.schema import Measured
 from course_lib.learn.profiles import PROFILES
 
 LISTEN = "only listeners can judge it: notebook 12 or make listen collects their ratings"
-VERDICT_COLOURS = {"reproduced": "#1b7837", "not reproduced": "#b35806", "inconclusive": "#666666"}
+VERDICT_COLOURS = {
+    "reproduced": "#1b7837",
+    "not reproduced": "#b35806",
+    "inconclusive": "#666666",
+    "not learned": "#7d4fc4",
+}
 
 
 def rows(records: Sequence[record.Record]) -> list[dict[str, Any]]:
@@ -33,32 +40,35 @@ def _row(claim: claims.Claim, measured: list[tuple[record.Record, Measured]]) ->
     changed = sum(bool(run.changed) for run, _ in measured)
     measured = [(run, entry) for run, entry in measured if not run.changed]
     profile = max((run.profile for run, _ in measured), key=PROFILES.index, default="")
-    by_ear = [(entry.heard.listeners, run, entry) for run, entry in measured if entry.heard]
+    by_ear = [(entry.heard, run, entry) for run, entry in measured if entry.heard]
     if by_ear:
-        _, run, entry = sorted(by_ear, key=lambda test: test[0])[-1]
-        runs, profile, judged = [run], entry.heard.profile if entry.heard else "", claims.by_listeners(entry)
+        heard, run, entry = sorted(by_ear, key=lambda test: test[0].listeners)[-1]
+        runs, profile, judged = [run], heard.profile, claims.by_listeners(entry.value, heard)
     else:
         found = [(run, entry.value) for run, entry in measured if run.profile == profile]
         runs, judged = [run for run, _ in found], claims.verdict(claim, [value for _, value in found], profile)
+        if judged.verdict not in ("needs listeners", "not run") and (
+            reason := claims.not_learned(claim, [run.baselines for run in runs])
+        ):
+            judged = judged._replace(verdict="not learned", reason=reason)
     unheard = claim.listeners and judged.verdict in ("not run", "needs listeners")
     reasons = [judged.reason, LISTEN if unheard else "", _mixed(runs)]
     reasons.append(f"{changed} with changed settings left out" if changed else "")
-    fields = ("id", "paper", "notebook", "claim", "published", "measure", "rule", "why")
-    row = {field: getattr(claim, field) for field in fields}
+    row = msgspec.structs.asdict(claim) | {"rule": claim.rule}
     if by_ear:
         row |= {"measure": claim.heard, "rule": "above 0"}
-    return row | {
-        "proxy": claim.listeners and bool(runs) and not by_ear,
-        "measured": judged.mean,
-        "low": judged.low,
-        "high": judged.high,
-        "runs": len(runs),
-        "verdict": judged.verdict,
-        "reason": "; ".join(filter(None, reasons)),
-        "profile": profile,
-        "device": ", ".join(sorted({run.device for run in runs})),
-        "links": sorted(run.folder for run in runs),
-    }
+    return (
+        row
+        | judged._asdict()
+        | {
+            "proxy": claim.listeners and bool(runs) and not by_ear,
+            "runs": len(runs),
+            "reason": "; ".join(filter(None, reasons)),
+            "profile": profile,
+            "device": ", ".join(sorted({run.device for run in runs})),
+            "links": sorted(run.folder for run in runs),
+        }
+    )
 
 
 def _mixed(runs: Sequence[record.Record]) -> str:
@@ -72,7 +82,7 @@ def _mixed(runs: Sequence[record.Record]) -> str:
 
 
 def different_data(records: Sequence[record.Record]) -> list[str]:
-    """A clause for each notebook and profile whose runs saw different data: which, where, and the fingerprints."""
+    """A clause for each notebook and profile whose runs saw different data."""
     seen: dict[tuple[str, str], dict[str, str]] = {}
     for run in records:
         if run.data.fingerprint:  # some notebooks read no data
@@ -100,10 +110,9 @@ def table(rows: Sequence[dict[str, Any]]):
         interval = "" if row["low"] is None else f" [{row['low']:.3g}, {row['high']:.3g}]"
         return f"{row['measured']:.3g}{interval}"
 
-    columns = {"id": "id", "claim": "claim", "published": "published", "measure": "measure", "rule": "reproduced if"}
     shown = [
-        {title: row[name] for name, title in columns.items()}
-        | {"measured": measured(row), "runs": row["runs"]}
+        {name: row[name] for name in ("id", "claim", "published", "measure")}
+        | {"reproduced if": row["rule"], "measured": measured(row), "runs": row["runs"]}
         | {"verdict": row["verdict"] + (f" ({row['reason']})" if row["reason"] else "")}
         for row in rows
     ]

@@ -1,13 +1,11 @@
-"""Two networks against each other (Goodfellow et al. 2014): the step of each, and a training that resumes.
-
-This is the one module that knows the Keras backend, as the gradient of a loss cannot be written once for all.
-"""
+"""Two networks against each other (Goodfellow et al. 2014): the step of each, and a training that resumes."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +25,7 @@ def discriminator_loss(judge: Callable, real: Any, fake: Any) -> Any:
 
 
 def generator_loss(judge: Callable, fake: Any, real: Any = None) -> Any:
-    """Cross-entropy in nats of generated music taken for real (the non-saturating loss of the same paper).
-
-    The real batch is there for losses that compare with it.
-    """
+    """Cross-entropy in nats of generated music taken for real (non-saturating); other losses may use the real batch."""
     return cross_entropy(judge(fake), 1.0)
 
 
@@ -42,17 +37,12 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
 class Adversarial:
     """A generator from noise `(batch, latent)` to music, and a discriminator from music to one logit a piece.
 
-    Each has its own optimizer and its own step. A step moves the weights and the normalisation statistics of its own
-    network alone: the other's batch normalisation works on the batch, as in training, but what it would have
-    remembered is dropped. Only the random states of dropout move on in both. Losses take logits, so the
-    discriminator ends without a sigmoid. Runs on the TensorFlow and JAX backends.
-
-    Losses of one's own take what the default ones take, the discriminator's also the labels that a step is given.
-    They may ask `judge` for more than logits: it returns whatever the discriminator does.
+    A step moves the weights and the normalisation statistics of its own network alone. Losses of one's own take what
+    the default ones take, the discriminator's also the labels of a step; `judge` returns whatever the discriminator
+    does.
 
     Raises:
         ValueError: a network has nothing to train, or both were given one optimizer.
-        NotImplementedError: another backend.
     """
 
     def __init__(
@@ -68,61 +58,73 @@ class Adversarial:
             raise ValueError("Both networks were given one optimizer, which keeps a state: give each its own.")
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             if not network.trainable_variables:
-                advice = "leave trainable at True, each step moves its own network only."
-                raise ValueError(f"The {name} has no trainable weights: {advice}")
+                raise ValueError(
+                    f"The {name} has no trainable weights: leave trainable at True, each step moves its own network."
+                )
         self.generator, self.discriminator = generator, discriminator
         self.optimizers = [generator_optimizer, discriminator_optimizer]
         self.losses = [generator_loss, discriminator_loss]
-        generator_optimizer.build(generator.trainable_variables)
-        discriminator_optimizer.build(discriminator.trainable_variables)
-        update = _update()
-        self._generator_step = update(self._generator_value, generator, discriminator, generator_optimizer)
-        self._discriminator_step = update(self._discriminator_value, discriminator, generator, discriminator_optimizer)
+        make, judge = partial(generator, training=True), partial(discriminator, training=True)
+
+        def of_generator(noise, real):
+            return generator_loss(judge, make(noise), real)
+
+        def of_discriminator(real, noise, *labels):
+            return discriminator_loss(judge, real, make(noise), *labels)
+
+        self._generator_step = _Step(generator, discriminator, of_generator, generator_optimizer)
+        self._discriminator_step = _Step(discriminator, generator, of_discriminator, discriminator_optimizer)
 
     def generator_step(self, noise: np.ndarray, real: np.ndarray | None = None) -> float:
         """Move the generator once, on noise `(batch, latent)`; its loss before the move."""
-        return float(self._generator_step(noise, real))
+        return self._generator_step.move(noise, real)
 
     def discriminator_step(self, real: np.ndarray, noise: np.ndarray, labels: Sequence[np.ndarray] = ()) -> float:
         """Move the discriminator once, on a real batch and one made from noise; its loss before the move."""
-        return float(self._discriminator_step(real, noise, *labels))
+        return self._discriminator_step.move(real, noise, *[np.asarray(each, "float32") for each in labels])
+
+
+class _Step(keras.Model):
+    """A batch to its loss, as a model of which Keras trains `network` alone, whatever the backend."""
+
+    def __init__(self, network, opponent, loss_of, optimizer):
+        super().__init__(name="step", dtype="float32")
+        self.network, self.opponent, self.loss_of = network, opponent, loss_of
+        self.built = True
+        optimizer.build(network.trainable_variables)
+        self.compile(optimizer, jit_compile=keras.backend.backend() == "jax")  # else compiling takes longest
 
     @property
-    def variables(self) -> list:
-        """All that training changes: weights, statistics, random states, and those of the optimizers."""
-        holders = [self.generator, self.discriminator, *self.optimizers]
-        return [variable for holder in holders for variable in holder.variables]
+    def trainable_variables(self):
+        return self.network.trainable_variables
 
-    # The two losses as pure functions of the weights that they move, so that each backend can differentiate
-    # them: (loss, (state of the own network, state of the other)) after the step.
+    trainable_weights = trainable_variables
 
-    def _generator_value(self, weights, state, other_weights, other_state, noise, real):
-        fake, state = self.generator.stateless_call(weights, state, noise, training=True)
-        judge = _Judge(self.discriminator, other_weights, other_state)
-        return self.losses[0](judge, fake, real), (state, judge.state)
+    @property
+    def non_trainable_variables(self):
+        return self.network.non_trainable_variables + self.opponent.variables
 
-    def _discriminator_value(self, weights, state, other_weights, other_state, real, noise, *labels):
-        fake, other_state = self.generator.stateless_call(other_weights, other_state, noise, training=True)
-        judge = _Judge(self.discriminator, weights, state)
-        return self.losses[1](judge, real, fake, *labels), (judge.state, other_state)
+    def move(self, *batch) -> float:
+        return float(self.train_on_batch(batch, return_dict=True)["loss"])
 
+    def call(self, batch):
+        statistics = self.opponent.non_trainable_weights  # the opponent forgets this batch
+        before = [ops.copy(variable) for variable in statistics]
+        loss = self.loss_of(*batch)
+        checkpoint.assign(statistics, before)
+        return loss
 
-class _Judge:
-    """The discriminator as a function of music, which keeps the state that its last call left."""
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return y_pred
 
-    def __init__(self, network, weights, state):
-        self.network, self.weights, self.state = network, weights, state
-
-    def __call__(self, music):
-        answer, self.state = self.network.stateless_call(self.weights, self.state, music, training=True)
-        return answer
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return {"loss": y_pred}
 
 
 class Trained(NamedTuple):
-    """The losses of both networks and the seconds of each step, float64 `(steps,)`, and music along the way.
+    """The losses and the seconds of each step, float64 `(steps,)`, and music along the way.
 
-    `samples` `(checkpoints, pieces, …)` holds what the generator made of the same noise after `marks` steps, its
-    normalisation working as it does after training.
+    `samples` `(checkpoints, pieces, …)` holds what the generator made of the same noise after `marks` steps.
     """
 
     discriminator_loss: np.ndarray
@@ -146,11 +148,10 @@ def fit(
 ) -> Trained:
     """Train both networks on music `(pieces, …)`: in each step the discriminator moves, then the generator.
 
-    Each step draws its batch and fresh noise from `(seed, step)`, and labels for a discriminator's loss that takes
-    some with `labels(rng, batch_size)`. After each of `checkpoints` equal parts of the training a line is printed,
-    samples are made from `noise` `(pieces, latent)`, and everything is saved in `folder`. Called again with the same
-    networks, data and settings, training continues after the last checkpoint to the same losses as if it had never
-    stopped; with anything changed (but the code of a loss) it starts anew.
+    After each of `checkpoints` equal parts of the training a line is printed, samples are made from `noise`
+    `(pieces, latent)`, and everything is saved in `folder`. Called again with the same networks, data and settings,
+    training continues to the same losses as if it had never stopped; with anything changed (but the code of a loss)
+    it starts anew. `labels(rng, batch_size)` draws labels for a discriminator's loss that takes some.
 
     Raises:
         FloatingPointError: a loss stopped being a number.
@@ -161,7 +162,9 @@ def fit(
     marks = np.unique(-(-steps * np.arange(1, checkpoints + 1) // checkpoints))
     parts = [*players.generator.layers, *players.discriminator.layers, *players.optimizers, *players.losses, labels]
     key = checkpoint.fingerprint(parts, real, noise, marks, batch_size, seed)
-    last = checkpoint.Checkpoint(folder / "checkpoint.npz", key, players.variables)
+    holders = [players.generator, players.discriminator, *players.optimizers]
+    variables = [variable for holder in holders for variable in holder.variables]
+    last = checkpoint.Checkpoint(folder / "checkpoint.npz", key, variables)
     saved = last.restore()
     losses, samples = list(saved.get("losses", ())), list(saved.get("samples", ()))
     if losses:
@@ -188,67 +191,3 @@ def fit(
     discriminator, generator, seconds = np.array(losses).T
     checkpoint.summarise(folder, steps, steps, seconds.sum())
     return Trained(discriminator, generator, seconds, marks, np.array(samples))
-
-
-def _update() -> Callable:
-    """The running backend's way to turn a loss, a network, its opponent and an optimizer into a step."""
-    backend = keras.backend.backend()
-    if backend not in ("tensorflow", "jax"):
-        raise NotImplementedError(
-            f"The adversarial step is not written for the {backend} backend: set KERAS_BACKEND to tensorflow "
-            "or jax and restart."
-        )
-    return _tensorflow_update if backend == "tensorflow" else _jax_update
-
-
-def _tensorflow_update(loss, network, opponent, optimizer):
-    import tensorflow as tf
-
-    @tf.function
-    def step(*batch):
-        weights, *rest = _values(network, opponent)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            value, states = loss(weights, *rest, *batch)
-        optimizer.apply(tape.gradient(value, weights), network.trainable_variables)
-        _move_on(network, opponent, *states)
-        return value
-
-    return step
-
-
-def _jax_update(loss, network, opponent, optimizer):
-    import jax
-
-    @jax.jit
-    def moved(optimizer_state, weights, *rest):
-        (value, states), gradients = jax.value_and_grad(loss, has_aux=True)(weights, *rest)
-        return value, states, *optimizer.stateless_apply(optimizer_state, gradients, weights)
-
-    def step(*batch):
-        optimizer_state = [variable.value for variable in optimizer.variables]
-        value, states, weights, optimizer_state = moved(optimizer_state, *_values(network, opponent), *batch)
-        checkpoint.assign(network.trainable_variables, weights)
-        checkpoint.assign(optimizer.variables, optimizer_state)
-        _move_on(network, opponent, *states)
-        return value
-
-    return step
-
-
-def _values(network, opponent) -> list[list]:
-    """Weights and state of the network, then those of its opponent."""
-    return [
-        [variable.value for variable in variables]
-        for player in (network, opponent)
-        for variables in (player.trainable_variables, player.non_trainable_variables)
-    ]
-
-
-def _move_on(network, opponent, state, opponent_state) -> None:
-    """Keep all of the network's new state; of the opponent's, the random states, which are no weights."""
-    checkpoint.assign(network.non_trainable_variables, state)
-    weights = {id(variable) for variable in opponent.weights}
-    for variable, value in zip(opponent.non_trainable_variables, opponent_state, strict=True):
-        if id(variable) not in weights:
-            variable.assign(value)

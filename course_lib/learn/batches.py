@@ -23,12 +23,11 @@ class Shuffled(keras.utils.PyDataset):
         """Choose and order the examples of pass `number`."""
         self.order = np.random.default_rng([seed, number]).permutation(self.count)[: self.limit]
 
-    def chosen(self, batch: int) -> np.ndarray:
-        """The places of the examples of a batch."""
-        return self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return -(-self.limit // self.batch_size)
+
+    def __getitem__(self, batch: int) -> tuple:
+        return self.take(self.order[batch * self.batch_size : (batch + 1) * self.batch_size])
 
 
 class Arrays(Shuffled):
@@ -40,10 +39,10 @@ class Arrays(Shuffled):
 
     def content(self) -> list:
         """What decides how training on it goes."""
-        return [self.inputs, self.targets, self.limit]
+        return [self.inputs, self.targets]
 
-    def __getitem__(self, batch: int) -> tuple:
-        return self.inputs[self.chosen(batch)], self.targets[self.chosen(batch)]
+    def take(self, places: np.ndarray) -> tuple:
+        return self.inputs[places], self.targets[places]
 
 
 class Batches(Shuffled):
@@ -68,24 +67,20 @@ class Batches(Shuffled):
         self.shuffle(0, 0)
 
     def content(self) -> list:
-        """What decides how training on it goes: the places of the windows, and the first batch as it is split."""
+        """What decides how training on it goes; `split` is known by what it makes of the first batch."""
         return [self.bands.fingerprint, self.windows, self.limit, *keras.tree.flatten(self[0])]
 
-    def __getitem__(self, batch: int) -> tuple:
-        """Inputs and targets of one batch."""
-        return self.split(self.bands.cut(self.windows[self.chosen(batch)], self.length).astype("float32"))
+    def take(self, places: np.ndarray) -> tuple:
+        return self.split(self.bands.cut(self.windows[places], self.length).astype("float32"))
 
 
 class Epochs(keras.utils.PyDataset):
-    """Epochs of so many batches (`updates`), cut from passes over the data that follow one another.
-
-    Each pass is shuffled by `(seed, number of the pass)`. Without `updates` an epoch is a pass.
-    """
+    """Epochs of so many batches (`updates`; without, a pass), cut from shuffled passes that follow one another."""
 
     def __init__(self, data: Any, seed: int, updates: int | None = None):
         super().__init__()
         self.data, self.seed, self.updates = data, seed, updates or len(data)
-        self.epoch, self.shuffled = 0, -1  # the running epoch, and the pass that the data is shuffled for
+        self.epoch, self.shuffled = 0, -1  # running epoch, and the pass that the data is shuffled for
 
     def __len__(self) -> int:
         return self.updates

@@ -21,8 +21,8 @@ from course_lib import files
 def fingerprint(parts: Sequence[Any], *content: Any) -> str:
     """Sixty-four digits for all that decides how training goes on from a checkpoint, but its length.
 
-    `parts` are layers, optimizers and losses: Keras objects count by their configuration but their name, which Keras
-    counts up in each process; functions by their name, and a `functools.partial` also by its arguments.
+    `parts` are layers, optimizers and losses, known by their configuration (but for the name that Keras counts up in
+    each process); functions are known by their name, a `functools.partial` also by its arguments.
     """
     described = [
         [type(part).__name__, part.get_config()] if hasattr(part, "get_config") else getattr(part, "__name__", part)
@@ -43,10 +43,7 @@ class Checkpoint:
     variables: Sequence
 
     def save(self, history: Mapping[str, Any]) -> None:
-        """Write all as they are now, in one file that is put in place when it is whole: a kill leaves the last one.
-
-        Several times faster than `Model.save_weights`, which counts where an epoch takes a fifth of a second.
-        """
+        """Write all as they are now, several times faster than `Model.save_weights`; a kill leaves the last file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f"history {name}": values for name, values in history.items()}
         arrays |= {f"variable {i}": keras.ops.convert_to_numpy(value) for i, value in enumerate(self.variables)}
@@ -60,8 +57,7 @@ class Checkpoint:
                 if saved["key"] != self.key:
                     return {}
                 values = [saved[f"variable {i}"] for i in range(len(self.variables))]
-                names = [name for name in saved.files if name.startswith("history ")]
-                history = {name.removeprefix("history "): saved[name] for name in names}
+                history = {name[8:]: saved[name] for name in saved.files if name.startswith("history ")}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return {}
         assign(self.variables, values)
@@ -80,10 +76,7 @@ def best_epoch(figures: Sequence[float]) -> int:
 
 
 def summarise(folder: Path, epochs: int, limit: int, seconds: float, watched: str = "", figures=()) -> None:
-    """Write `training.json`, which says how a training of so many epochs (of two networks: steps) ended.
-
-    `watched` is the name of the figure that decided which weights were kept, `figures` that figure after each epoch.
-    """
+    """Write `training.json`: how a training ended, and the best epoch (or step) by the figure that was watched."""
     best = best_epoch(figures) if watched else epochs - 1
     summary = {
         "best_epoch": best + 1,

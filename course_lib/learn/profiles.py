@@ -22,20 +22,18 @@ class Settings(SimpleNamespace):
     """The values of a run as attributes; a notebook shows them as a table of all profiles."""
 
     def __init__(self, profile: str, changed: dict[str, Any], table: dict[str, tuple]):
+        self._chosen, self._table = PROFILES.index(profile), table
         self.changed = changed
-        self.values = {name: row[PROFILES.index(profile)] for name, row in table.items()} | changed
+        self.values = {name: row[self._chosen] for name, row in table.items()} | changed
         super().__init__(**self.values)
-        self._profile, self._table = profile, table
 
     def _repr_markdown_(self) -> str:
-        titles = [f"**{name}** (this run)" if name == self._profile else name for name in PROFILES]
-        rows = [["setting", *titles], ["---"] * (1 + len(PROFILES))]
+        rows = [["setting", *PROFILES], ["---"] * (1 + len(PROFILES))]
+        rows[0][1 + self._chosen] = f"**{PROFILES[self._chosen]}** (this run)"
         for name, row in self._table.items():
-            cells = [str(value) for value in row]
+            rows.append([name, *map(str, row)])
             if name in self.changed:
-                chosen = PROFILES.index(self._profile)
-                cells[chosen] = f"**{self.changed[name]}** (changed from {row[chosen]})"
-            rows.append([name, *cells])
+                rows[-1][1 + self._chosen] = f"**{self.changed[name]}** (changed from {row[self._chosen]})"
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -15,8 +15,8 @@ def probabilities(
 ) -> np.ndarray:
     """Softmax of `logits / temperature`, cut to the likeliest classes: `(…, classes)` to float64 of that shape.
 
-    Temperature 0 puts everything on the likeliest class (argmax). `top_k` keeps so many of the likeliest classes (Fan
-    et al. 2018); `top_p` the smallest set whose probability reaches p (nucleus sampling, Holtzman et al. 2020).
+    `top_k` keeps so many of the likeliest classes (Fan et al. 2018); `top_p` the smallest set whose probability
+    reaches p (nucleus sampling, Holtzman et al. 2020).
 
     Raises:
         ValueError: a setting out of range.
@@ -32,8 +32,7 @@ def probabilities(
     ranks = np.argsort(order, axis=-1, kind="stable")
     if temperature == 0:
         return (ranks == 0).astype("float64")
-    scaled = (logits - logits.max(axis=-1, keepdims=True)) / temperature
-    result = np.exp(scaled)
+    result = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
     if top_k is not None:
         result[ranks >= top_k] = 0
     result /= result.sum(axis=-1, keepdims=True)
@@ -62,9 +61,8 @@ def generate(
 ) -> np.ndarray:
     """New notes after each prompt: integers `(batch, prompt)` give `(batch, length)`.
 
-    `grammar` `(states, classes)`, as from `course_lib.music.events.grammar`, keeps every row well-formed: the state
-    after each class, -1 where it may not come; prompts begin in state 0. `rule` are settings of `probabilities`. Says
-    so where a prompt is longer than the stepper's memory.
+    `grammar` `(states, classes)`, as from `music.events.grammar`, keeps every row well-formed: the state after each
+    class, -1 where it may not come; prompts begin in state 0. `rule` are settings of `probabilities`.
 
     Raises:
         ValueError: an empty prompt, one that breaks the grammar, or a grammar of another vocabulary.
@@ -76,33 +74,33 @@ def generate(
             f"The prompt has {prompts.shape[1]} tokens and the memory holds {stepper.memory}: what comes next is made "
             f"from the last {stepper.memory + 1}, and from earlier ones only as far as these were heard with them."
         )
-    states = None if grammar is None else _states_after(grammar, prompts)
+    if grammar is None:
+        grammar = np.zeros((1, stepper.classes), int)  # any class may follow any
+    if grammar.shape[1] != stepper.classes:
+        raise ValueError(
+            f"The grammar is of {grammar.shape[1]} classes and the model has {stepper.classes} outputs: give the "
+            "grammar of the vocabulary that the model was trained with."
+        )
+    states = _states_after(grammar, prompts)
     stepper.reset()
     for column in prompts.T:
         logits = stepper.step(column)
-    if grammar is not None and grammar.shape[1] != logits.shape[1]:
-        raise ValueError(
-            f"The grammar is of {grammar.shape[1]} classes and the model has {logits.shape[1]} outputs: give the "
-            "grammar of the vocabulary that the model was trained with."
-        )
     result = np.empty((len(prompts), length), "int32")
     for position in range(length):
-        if grammar is not None:
-            logits = np.where(grammar[states] >= 0, logits, -np.inf)
+        logits = np.where(grammar[states] >= 0, logits, -np.inf)
         result[:, position] = draw(probabilities(logits, **rule), rng)
-        if grammar is not None:
-            states = grammar[states, result[:, position]]
+        states = grammar[states, result[:, position]]
         if position < length - 1:
             logits = stepper.step(result[:, position])
     return result
 
 
 def _states_after(grammar: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-    """The state after each prompt, integers `(batch,)`: of any grammar, where `events.state_after` is of its own."""
+    """The state after each prompt, integers `(batch,)`."""
     if prompts.min() < 0 or prompts.max() >= grammar.shape[1]:
         raise ValueError(
-            f"A prompt has tokens from {prompts.min()} to {prompts.max()}, and the grammar knows 0 to "
-            f"{grammar.shape[1] - 1}: give tokens of its vocabulary."
+            f"A prompt has tokens from {prompts.min()} to {prompts.max()}, and the model knows 0 to "
+            f"{grammar.shape[1] - 1}: give tokens of the vocabulary that it was trained with."
         )
     states = np.zeros(len(prompts), int)
     for place, column in enumerate(prompts.T):
@@ -139,18 +137,11 @@ def notes_rule(counts: int | Sequence[int], rng: np.random.Generator):
         logits = np.log(probability + 1e-12) - np.log1p(1e-12 - probability)
         scores = logits + rng.gumbel(size=logits.shape)
         if isinstance(counts, int):
-            cells = scores.reshape(*scores.shape[:-2], -1)
-            return _largest(cells, counts).reshape(scores.shape)
-        chosen = [_largest(scores[..., channel], count) for channel, count in enumerate(counts)]
-        return np.stack(chosen, axis=-1)
+            scores = scores.reshape(*scores.shape[:-2], -1, 1)  # as of one instrument
+        ranks = np.argsort(np.argsort(-scores, axis=-2), axis=-2)
+        return (ranks < counts).reshape(probability.shape)
 
     return rule
-
-
-def _largest(scores: np.ndarray, count: int) -> np.ndarray:
-    """True at the ``count`` largest scores of the last axis."""
-    ranks = np.argsort(np.argsort(-scores, axis=-1), axis=-1)
-    return ranks < count
 
 
 def generate_blocks(
@@ -159,7 +150,7 @@ def generate_blocks(
     length: int,
     rule: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """New steps after each prompt, a block at a time: bool `(batch, length, …)`; says so when all are silent.
+    """New steps after each prompt, a block at a time: bool `(batch, length, …)`.
 
     `predict` takes as many last steps as the prompts have, float32 `(batch, steps, …)`, and gives logits of the next
     block `(batch, block, …)`; `rule` turns their probabilities into that block.

@@ -28,8 +28,7 @@ STEPPED: dict[type, type[Stateful]] = {}
 class Stepper:
     """A trained model of sequences turned into one compiled step that carries its past along.
 
-    The logits equal those of the model over everything fed since `reset`. A recurrent layer's past is its state; a
-    convolution's is its last inputs. Layers of a lesson's own can be stepped once `STEPPED` has their form of one step.
+    The logits equal those of the model over everything fed since `reset`.
 
     Takes a model of `(batch, time, …)` to logits `(batch, classes)` or `(batch, time, classes)`, of layers that look at
     one step at a time, LSTM and GRU, and causal convolutions (`Conv1D` with causal padding, or a valid one after
@@ -40,8 +39,7 @@ class Stepper:
     """
 
     def __init__(self, model: keras.Model, batch: int = 1, memory: int = 0):
-        self._batch = batch
-        self.memory = memory
+        self._batch, self.memory, self.classes = batch, memory, model.outputs[0].shape[-1]
         self._stateful: list[Stateful] = []
         sequence, *memories = model.inputs
         step = keras.Input((1, *sequence.shape[2:]), batch_size=batch, dtype=sequence.dtype)

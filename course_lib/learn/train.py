@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +38,7 @@ def fit(
 
     Args:
         updates: batches an epoch; without, an epoch is a pass over the data.
-        keep_best: the figure of the history that is watched: the model ends with the weights of the epoch where it
-            was lowest. Without, it ends with the last ones.
+        keep_best: a figure of the history: the model ends with the weights of the epoch where it was lowest.
         patience: stop where that figure has not improved for so many epochs.
         callbacks: of Keras, called once an epoch is saved; they begin anew where a training continues.
 
@@ -56,20 +53,21 @@ def fit(
     if patience and not keep_best:
         raise ValueError('patience needs a figure to watch: name one, as in keep_best="validation loss".')
     data = inputs if targets is None else Arrays(inputs, targets, batch_size)
+    rows = 1024  # of held-out arrays at once
+    if profiles.smoke():
+        epochs, updates, rows = 1, 2, data.batch_size
+        print(f"COURSE_SMOKE=1: training is cut to 2 batches of {data.batch_size}, and means nothing.")
     evaluated = {
-        name: other if isinstance(other, keras.utils.PyDataset) else Arrays(other[0], other[1], 1024)
+        name: other if isinstance(other, keras.utils.PyDataset) else Arrays(other[0], other[1], rows)
         for name, other in (held_out or {}).items()
     }
-    if profiles.smoke():
-        size, epochs, updates = data.batch_size, 1, None
-        data, evaluated = _cut(data, 2 * size), {name: _cut(other, size) for name, other in evaluated.items()}
-        print(f"COURSE_SMOKE=1: training is cut to 2 batches of {size}, and means nothing.")
     if not model.weights:
         raise ValueError("The model has no weights yet: begin it with keras.Input, so that they can be saved.")
     layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
     shapes = [tuple(weight.shape) for weight in model.weights]  # a memory's length is in no configuration
     options = str([data.batch_size, updates, seed, shapes, [*evaluated], keep_best])
-    key = checkpoint.fingerprint([*layers, model.optimizer, model.loss], *_cut(data, data.limit).content(), options)
+    data.shuffle(0, 0)  # whatever order an earlier training left
+    key = checkpoint.fingerprint([*layers, model.optimizer, model.loss], *data.content(), options)
     model.optimizer.build(model.trainable_variables)  # so that its state has somewhere to go
     last = checkpoint.Checkpoint(folder / "checkpoint.npz", key, [*model.weights, *model.optimizer.variables])
     best = checkpoint.Checkpoint(folder / "best.npz", key, model.weights)
@@ -79,15 +77,16 @@ def fit(
         print(f"continuing after epoch {min(done, epochs)} of {epochs}, saved in {folder.name}/")
     watch = _Watch(Epochs(data, seed, updates), evaluated, history, last, best, epochs, keep_best, patience)
     if done < epochs and not watch.out_of_patience():
-        with memory_errors():
-            model.fit(
-                watch.training,
-                initial_epoch=done,
-                epochs=epochs,
-                shuffle=False,
-                verbose=0,
-                callbacks=[watch, *callbacks],
-            )
+        try:
+            schedule = {"initial_epoch": done, "epochs": epochs, "shuffle": False}
+            model.fit(watch.training, verbose=0, callbacks=[watch, *callbacks], **schedule)
+        except Exception as error:
+            if "ResourceExhausted" not in type(error).__name__ and "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise MemoryError(
+                "The device ran out of memory: take a smaller batch, shorter inputs or memory, or a smaller model, "
+                "and shut down other notebooks that hold it."
+            ) from error
     if keep_best and not best.restore():
         raise ValueError(f"The best weights in {folder} are missing or damaged: delete that folder and train again.")
     watched = history.get(keep_best, ())
@@ -116,7 +115,7 @@ class _Watch(keras.callbacks.Callback):
                 "or clip the gradients (clipnorm=1 in the optimizer)."
             )
         for name, data in self.held_out.items():
-            scores = self.model.evaluate(data, verbose=0, return_dict=True)
+            scores = self.model.evaluate(data, steps=1 if profiles.smoke() else None, verbose=0, return_dict=True)
             figures |= {f"{name} {figure}": value for figure, value in scores.items()}
         if self.keep_best and self.keep_best not in figures:
             raise ValueError(f'There is no figure "{self.keep_best}" to watch: choose from {", ".join(figures)}.')
@@ -135,28 +134,6 @@ class _Watch(keras.callbacks.Callback):
         """Whether the best of the epochs so far is too long ago."""
         watched = self.history.get(self.keep_best)
         return bool(self.patience and watched) and len(watched) - 1 - checkpoint.best_epoch(watched) >= self.patience
-
-
-@contextmanager
-def memory_errors():
-    """Turns a device's error of running out of memory into a MemoryError that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        if "ResourceExhausted" not in type(error).__name__ and "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise MemoryError(
-            "The device ran out of memory: take a smaller batch, shorter inputs or memory, or a smaller model, and "
-            "shut down other notebooks that hold it."
-        ) from error
-
-
-def _cut(data, count: int):
-    """A data set like this one of at most `count` examples, shuffled as the first time."""
-    fewer = copy.copy(data)
-    fewer.limit = min(count, data.limit)
-    fewer.shuffle(0, 0)
-    return fewer
 
 
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:

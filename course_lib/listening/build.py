@@ -10,7 +10,6 @@ import itertools
 import json
 import random
 import secrets
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import symusic
 
-from course_lib import UsageError
+from course_lib import UsageError, files
 from course_lib.hear import listen, soundfont
 from course_lib.listening import published, sessions
 from course_lib.music import midi
@@ -44,16 +43,12 @@ class Piece(NamedTuple):
 
 def usual_systems(runs: Sequence[Any], form: str) -> tuple[list[str] | None, int]:
     """The systems that a paper had rated in this form, and clips of each; None for all where the runs lack them."""
-    _check_form(form)
+    if form not in sessions.FORMS:
+        raise UsageError(f"Form '{form}' is unknown: use {', '.join(sessions.FORMS)}.")
     known = published.load()
     there = {system.name for run in runs for system in run.systems}
     rated = [system.name for system in known.system.values() if form in system.forms and system.name in there]
     return rated or None, known.clips_each[form]
-
-
-def _check_form(form: str) -> None:
-    if form not in sessions.FORMS:
-        raise UsageError(f"Form '{form}' is unknown: use {', '.join(sessions.FORMS)}.")
 
 
 def build(
@@ -65,49 +60,39 @@ def build(
     seconds: float = 10,
     seed: int = 0,
 ) -> Path:
-    """Make the folder `target`: `clips_each` clips of each system, and of real music of the same kinds.
+    """Make the folder `target`: `clips_each` clips of each system (default: of all), and of real music of their kinds.
 
     Args:
         form: "rating" (1 to 10), "scales" (five, 0 to 5) or "pairs".
-        systems: their names; all by default.
         seed: of the choice of pieces.
 
     Raises:
-        UsageError: nothing to choose from, or a target that holds files already.
+        UsageError: nothing to choose from, or a target that holds a test.
     """
     target = Path(target)
-    _check_form(form)
     if clips_each < 1 or not 1 <= seconds <= 60:
         raise UsageError(f"{clips_each} clips of {seconds} s each are no test: ask for 1 or more, of 1 to 60 s.")
     if (target / "test.json").exists():
         raise UsageError(f"{target} holds a listening test, which is never replaced: choose another folder.")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} exists and is not empty: choose another folder.")
 
-    import soundfile  # only here, as on some systems it lacks its library
+    import soundfile  # only here: `doctor` must start where it cannot be imported
 
     drawn = _drawn(_chosen(runs, systems), clips_each, seconds, seed)
     random.Random(seed).shuffle(drawn)  # so that a clip's place in test.json does not tell its system
-    fields = ("system", "kind", "real", "source", "profile")
-    clips: list[Any] = [
-        {"id": secrets.token_hex(5)} | {key: getattr(piece, key) for key in fields} for piece, _ in drawn
-    ]
+    clips: list[Any] = [{"id": secrets.token_hex(5)} | piece._asdict() for piece, _ in drawn]
+    for clip in clips:
+        del clip["path"]  # which holds on this machine alone
     test: sessions.Test = {"id": secrets.token_hex(4), "form": form, "seconds": seconds, "clips": clips, "seed": seed}
     if len(clips) < 2 or not sessions.items(test, ""):
         problem = f"Too few clips ({len(clips)}) for a test of form '{form}'"
         raise UsageError(f"{problem}: choose more systems of one kind, or fewer seconds.")
     sounds = _equally_loud([audio for _, audio in drawn])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".listening-") as folder:
-        made = Path(folder) / "test"
-        (made / "clips").mkdir(parents=True)
-        for clip, sound in zip(clips, sounds, strict=True):
-            # Lossless, and played by every browser, also by older ones on telephones, which do not know Ogg.
-            soundfile.write(made / "clips" / f"{clip['id']}.flac", sound, soundfont.SAMPLE_RATE)
-        (made / "test.json").write_text(json.dumps(test, indent=1) + "\n", encoding="utf-8")
-        if target.exists():
-            target.rmdir()  # empty; were it not, this would fail
-        made.rename(target)
+    (target / "clips").mkdir(parents=True, exist_ok=True)
+    for clip, sound in zip(clips, sounds, strict=True):
+        # Lossless, and played by every browser, also by older ones on telephones, which do not know Ogg.
+        soundfile.write(target / "clips" / f"{clip['id']}.flac", sound, soundfont.SAMPLE_RATE)
+    with files.atomic_write(target / "test.json") as partial:  # last: it tells that the test is whole
+        partial.write_text(json.dumps(test, indent=1) + "\n", encoding="utf-8")
     return target
 
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,13 @@ from urllib.parse import parse_qs
 from course_lib import UsageError
 from course_lib.listening import sessions
 
-TASKS = {
-    "rating": "How good is each clip, as music?",
-    "scales": "Five questions on each clip.",
-    "pairs": "Of two clips, which is the better music?",
-}
 QUESTIONS = {  # by form and scale
     "rating": {"rating": "<b>How good is this, as music?</b> 1 = very bad, 10 = excellent"},
     "scales": {name: f"<b>{name}.</b> {question}" for name, question in sessions.SCALES.items()},
     "pairs": {"preferred": "<b>Which of the two is better?</b>"},
 }
 WELCOME = """<h1>Listening test</h1>
-<p><strong>{task}</strong> There are {about}. Trust your ears: no answer is wrong. Headphones are best; set the
+<p>There are {about}. Trust your ears: no answer is wrong. Headphones are best; set the
 volume at the first clip, then leave it. One of them may come twice. No names are asked. Each answer is saved as you go,
 so that you can close this page and go on later; if a button does nothing, load the page again.</p>"""
 THANKS = """<h2>Thank you</h2><p>All your answers are saved.</p>
@@ -79,15 +75,10 @@ VOILA = {  # its settings
     },
     "MappingKernelManager": {"cull_idle_timeout": 600, "cull_interval": 60},  # seconds; for tabs that were closed
 }
-COOKIE_SECONDS = 30 * 24 * 3600
 
 
 def page(folder: str | Path, listener: str | None = None):
-    """The page of one listener, which goes on where they stopped; without a valid code that of a new listener.
-
-    Raises:
-        UsageError: the folder holds no whole test.
-    """
+    """The page of one listener, which goes on where they stopped; without a valid code that of a new listener."""
     return _Page(Path(folder), listener if sessions.valid_listener(listener) else sessions.new_listener()).box
 
 
@@ -103,11 +94,15 @@ class _Page:
         except OSError as error:
             raise UsageError(f"{error.filename} cannot be read ({error.strerror}): build the test again.") from error
         self.items = sessions.items(self.test, listener)
-        self.given = sessions.answers_of(folder, listener)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torn lines: Voilà would show it
+            answers = sessions.answers(folder)
+        self.given = {answer["item"]: answer["answer"] for answer in answers if answer["listener"] == listener}
 
         self.progress = widgets.IntProgress(max=len(self.items), layout={"width": "auto"})
         self.style, self.place, self.problem = widgets.HTML(STYLE), widgets.Label(), widgets.HTML()
-        names = ("Clip A", "Clip B") if self.test["form"] == "pairs" else ("",)
+        pairs = self.test["form"] == "pairs"
+        self.what, names = ("Pair", ("Clip A", "Clip B")) if pairs else ("Clip", ("",))
         self.players = [widgets.Audio(format="flac", autoplay=False, loop=False) for _ in names]
         labelled = zip(map(widgets.Label, names), self.players, strict=True)
         heard = [part for label, player in labelled for part in (label, player) if part is player or label.value]
@@ -117,9 +112,8 @@ class _Page:
         self.question = [*heard, *asked, widgets.HBox([self.next, self.back]), self.problem]
         self.end = [widgets.HTML(THANKS.format(listener=listener)), self.back]
         seconds = len(self.items) * (len(names) * self.test["seconds"] + 5 * len(self.controls))  # 5 s an answer
-        what = "pairs" if len(names) == 2 else "clips"
-        about = f"{len(self.items)} {what}, about {max(1, round(seconds / 60))} minutes"
-        self.welcome = widgets.HTML(WELCOME.format(task=TASKS[self.test["form"]], about=about))
+        about = f"{len(self.items)} {self.what.lower()}s, about {max(1, round(seconds / 60))} minutes"
+        self.welcome = widgets.HTML(WELCOME.format(about=about))
         self.box = widgets.VBox()
         self.box.add_class("listening-test").add_class(self.test["form"])
         for control in self.controls.values():
@@ -139,8 +133,7 @@ class _Page:
             for name, control in self.controls.items():
                 value = given.get(name)
                 control.value = clips.index(value) if value in clips else value
-        what = "Pair" if len(self.players) == 2 else "Clip"
-        self.place.value = "Done" if over else f"{what} {number + 1} of {len(self.items)}"
+        self.place.value = "Done" if over else f"{self.what} {number + 1} of {len(self.items)}"
         self.progress.value, self.back.disabled = number, number == 0
         self.enable()
         top = [self.style, *([] if number else [self.welcome]), self.place, self.progress]
@@ -196,7 +189,7 @@ def voila_page() -> None:
     query = parse_qs(os.environ.get("QUERY_STRING", ""), keep_blank_values=True)
     asked = query.get("listener", [""])[0] or ("" if "new" in query else cookie[1] if cookie else "")
     listener = asked if sessions.valid_listener(asked) else sessions.new_listener()
-    value = f"{name}={listener}; max-age={COOKIE_SECONDS}; path=/; SameSite=Lax"
+    value = f"{name}={listener}; max-age={30 * 24 * 3600}; path=/; SameSite=Lax"  # seconds
     display(HTML(SCRIPT.replace("COOKIE", value)), page(folder, listener))
 
 
@@ -216,8 +209,7 @@ def serve(folder: str | Path, port: int = 8866, ip: str = "0.0.0.0") -> int:
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "title": "Listening test"})
     addresses = " or ".join(f"http://{host}:{port}/" for host in _hosts(ip))
     print(f"The listening test is at {addresses}")
-    who = "anyone in the network who has the address" if ip == "0.0.0.0" else "whoever can reach the address"
-    print(f"It is up in a few seconds; {who} can take part.")
+    print("It is up in a few seconds; anyone who can reach the address can take part.")
     print(f"The answers are kept in {folder / 'answers.jsonl'}. Ctrl-C stops.", flush=True)
     command = [sys.executable, "-m", "voila", "page.ipynb", "--no-browser", f"--port={port}", f"--Voila.ip={ip}"]
     env = os.environ | {"COURSE_LISTENING_TEST": str(folder)}

@@ -48,7 +48,7 @@ class Test(TypedDict):
     """A decoded `test.json`."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z")]
-    form: str
+    form: Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(FORMS)})\Z")]
     seconds: float
     clips: Annotated[list[Clip], msgspec.Meta(min_length=2)]
     seed: int
@@ -67,21 +67,13 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load(folder: str | Path) -> Test:
-    """The decoded test.json of a folder.
-
-    Raises:
-        UsageError: there is none, or it is damaged.
-    """
+    """The decoded test.json of a folder. Raises UsageError where there is none, or a damaged one."""
     path = Path(folder) / "test.json"
     try:
-        test = msgspec.json.decode(path.read_bytes(), type=Test)
-        if test["form"] not in FORMS or len({clip["id"] for clip in test["clips"]}) < len(test["clips"]):
-            raise ValueError
+        return msgspec.json.decode(path.read_bytes(), type=Test)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{path} is missing or damaged: give a folder that the listening test was built in."
-        ) from error
-    return test
+        about = "is missing or damaged: give a folder that the listening test was built in."
+        raise UsageError(f"{path} {about}") from error
 
 
 def items(test: Test, listener: str) -> list[Item]:
@@ -93,9 +85,8 @@ def items(test: Test, listener: str) -> list[Item]:
     seed = test["id"], listener
     chosen = _pairs(test, *seed) if test["form"] == "pairs" else [[clip["id"]] for clip in test["clips"]]
     order = _shuffled(chosen, *seed)
-    return [{"clips": clips, "repeat": False} for clips in order] + [
-        {"clips": clips[::-1], "repeat": True} for clips in order[len(order) // 4 :][:1]
-    ]
+    again = [clips[::-1] for clips in order[len(order) // 4 :][:1]]
+    return [{"clips": clips, "repeat": number >= len(order)} for number, clips in enumerate(order + again)]
 
 
 def _pairs(test: Test, *seed: str) -> list[list[str]]:
@@ -156,20 +147,6 @@ def append(folder: str | Path, answer: dict[str, Any]) -> None:
 
 def answers(folder: str | Path) -> list[dict[str, Any]]:
     """The last answer of each listener to each item; what is no valid line is skipped, with a warning."""
-    found, skipped = _read(folder)
-    if skipped:
-        path = Path(folder) / "answers.jsonl"
-        warnings.warn(f"{skipped} torn or foreign lines of {path} were skipped.", stacklevel=2)
-    return found
-
-
-def answers_of(folder: str | Path, listener: str) -> dict[int, Any]:
-    """What one listener has answered, by item."""
-    return {answer["item"]: answer["answer"] for answer in _read(folder)[0] if answer["listener"] == listener}
-
-
-def _read(folder: str | Path) -> tuple[list[dict[str, Any]], int]:
-    """The answers that count, and how many lines are none."""
     test, path = load(folder), Path(folder) / "answers.jsonl"
     own = cache(partial(items, test))
     found, skipped = {}, 0
@@ -178,9 +155,11 @@ def _read(folder: str | Path) -> tuple[list[dict[str, Any]], int]:
             answer = msgspec.json.decode(line)
             _check(test, answer, own)
             found[answer["listener"], answer["item"]] = answer
-        except (ValueError, RecursionError):
+        except ValueError:
             skipped += 1
-    return list(found.values()), skipped
+    if skipped:
+        warnings.warn(f"{skipped} torn or foreign lines of {path} were skipped.", stacklevel=2)
+    return list(found.values())
 
 
 def _check(test: Test, answer: Any, own: Callable[[str], list[Item]]) -> None:

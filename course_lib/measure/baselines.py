@@ -7,6 +7,7 @@ from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
 
 from course_lib.measure.piece import Roll
 
@@ -106,3 +107,86 @@ def ngram_nll(
         nats.append(float(-np.log(p[~trained & (places > 0)]).mean()))
         history = np.roll(grams, 1)
     return nats
+
+
+def markov_nll(train: Sequence[Roll], test: Sequence[Roll]) -> float:
+    """`frame_nll` of test songs, in nats a frame, where each pitch sees nothing but its own last value.
+
+    One table a pitch, of how often it sounded after sounding and after silence, half a frame added to each count. The
+    cells of a band, reshaped to `(T, 640)`, are taken for pitches.
+    """
+    before, now = (np.concatenate(part) for part in zip(*((song[:-1], song[1:]) for song in train), strict=True))
+    logits = []
+    for state in (False, True):
+        sounded, silent = ((before == state) & (now == value) for value in (True, False))
+        logits.append(np.log(sounded.sum(0) + 0.5) - np.log(silent.sum(0) + 0.5))
+    return frame_nll([np.where(song[:-1], logits[1], logits[0]) for song in test], test)
+
+
+def hold_last(blocks: Roll, steps: int) -> Roll:
+    """The last step of each block `(n, steps, …)` held for the next `steps`: `(n, steps, …)`."""
+    return np.repeat(blocks[:, -1:], steps, axis=1)
+
+
+def repeat_block(blocks: Roll, steps: int) -> Roll:
+    """Each block `(n, any steps, …)` played again, from its first step on: `(n, steps, …)`."""
+    return blocks[:, np.arange(steps) % blocks.shape[1]]
+
+
+def block_table(blocks: Roll, following: Roll, held_out: Roll) -> NDArray[np.float64]:
+    """Probabilities of the next block by a table of how long each pitch sounded in the last one.
+
+    A pitch of an instrument is in one of five states: it sounded at 0, 1 to 2, 3 to 5, 6 to 9, or 10 and more steps of
+    the last block. For each state it is counted how often each cell of the next block sounded, in `blocks`
+    `(n, steps, 128, …)` and what followed them, `(n, length, 128, …)`. A share counted from few blocks is drawn to that
+    of all pitches in the same state, which is worth 4 blocks.
+
+    Returns:
+        For the blocks `held_out` `(m, steps, 128, …)`: float `(m, length, 128, …)`.
+    """
+    states, state = (np.digitize(rolls.sum(1), (1, 3, 6, 10))[:, None] for rolls in (blocks, held_out))
+    probability = np.zeros((len(held_out), *following.shape[1:]))
+    for each in range(5):
+        here = states == each
+        sounded, counted = (here & following).sum(0), here.sum(0)
+        of_all_pitches = (sounded.sum(1, keepdims=True) + 0.5) / (counted.sum(1, keepdims=True) + 1)
+        probability += np.where(state == each, (sounded + 4 * of_all_pitches) / (counted + 4), 0)
+    return probability
+
+
+def block_nll(probability: NDArray[np.floating], truth: Roll) -> float:
+    """Negative log-likelihood of blocks `(n, steps, …)` in nats a step, each cell an independent Bernoulli."""
+    sure = np.clip(probability, 1e-7, 1 - 1e-7)
+    nats = -np.where(truth, np.log(sure), np.log1p(-sure))
+    return float(nats.sum() / np.prod(truth.shape[:2]))
+
+
+def f1(predicted: Roll, truth: Roll) -> float:
+    """Agreement in the cells that sound, 0 to 1: the harmonic mean of precision and recall. nan where none does."""
+    sounding = predicted.sum() + truth.sum()
+    return float(2 * (predicted & truth).sum() / sounding) if sounding else nan
+
+
+def pca(train: Roll, test: Roll, numbers: int) -> NDArray[np.float64]:
+    """Test pieces `(m, …)` rebuilt from `numbers` numbers each, the principal components of training `(n, …)`."""
+    flat, held_out = (pieces.reshape(len(pieces), -1).astype("float64") for pieces in (train, test))
+    mean = flat.mean(0)
+    _, _, components = svds(flat - mean, numbers, random_state=np.random.default_rng(0))
+    rebuilt = (held_out - mean) @ components.T @ components + mean
+    return rebuilt.reshape(test.shape)
+
+
+def nearest(train: Roll, test: Roll) -> Roll:
+    """For each test piece `(m, …)` the training piece that differs from it in the fewest cells: `(m, …)`."""
+    flat, held_out = (pieces.reshape(len(pieces), -1).astype("float32") for pieces in (train, test))
+    differing = held_out.sum(1)[:, None] + flat.sum(1) - 2 * held_out @ flat.T
+    return train[differing.argmin(1)]
+
+
+def noise(rolls: Roll, rng: np.random.Generator, by_pitch: bool = False) -> Roll:
+    """Rolls `(n, steps, 128, …)` of chance alone, each instrument as dense as in `rolls`.
+
+    With `by_pitch` each pitch sounds as often as it does there, else all do equally often.
+    """
+    axes = (0, 1) if by_pitch else (0, 1, 2)
+    return rng.random(rolls.shape) < rolls.mean(axes, keepdims=True)

@@ -2,11 +2,10 @@
 
 Sources: `corpus` (embedded in music21), `midi` (a folder of files), `chorale_band` (arranged from the corpus),
 `datasets` (public sets that data_scripts fetch), `band_data` (bands of any number). The four encodings, each with
-both directions, `from_score` and `to_score`: `notes`, `frames`, `band`, `events` (imported by itself, as MidiTok is
-slow to import).
+both directions, `from_score` and `to_score`: `notes`, `frames`, `band`, `events` (imported by itself, as it is slow).
 
-A new data set: what can be had as MIDI files needs no code, as `data` may be any folder; its address goes to
-`datasets.REGISTRY`. Another kind of file is read in `corpus.load` (scores) or `band_data.load` (bands).
+A new data set: MIDI files need no code, as `data` may be any folder; their address goes to `course_lib/datasets.toml`.
+Another kind of file is read in `corpus.load` (scores) or `band_data.load` (bands), and known by `corpus.state`.
 """
 
 from course_lib.music import band, band_data, chorale_band, corpus, datasets, frames, midi, notes

@@ -28,8 +28,7 @@ def instrument(track: symusic.Track) -> int | None:
 
     Programs 0 to 7 are piano, 24 to 31 guitar, 32 to 39 bass; effects (96 to 103, 120 to 127) and percussive
     programs (112 to 119) are dropped; all others, organ and winds among them, are strings. Ours: a track named
-    drums or percussion is taken for drums, as some programs write them on channels of their own, unless its
-    program is percussive: "Steel Drums" play melodies.
+    drums or percussion is taken for drums, unless its program is percussive: "Steel Drums" play melodies.
     """
     family = track.program // 8
     named = re.search(r"\b(drums?|drum ?kit|percussion)\b", track.name, re.IGNORECASE) and family != 14
@@ -53,24 +52,20 @@ def heard_notes(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def from_score(score: symusic.Score, steps_per_beat: int = 2) -> np.ndarray:
     """bool `(time, 128, 5)` of a score in ticks: True while an instrument sounds a pitch.
 
-    Times go to the nearest step as in :mod:`course_lib.music.frames`; of a drum stroke the first step alone is kept,
-    as more would hide the next stroke. Bars of four beats are counted from where the first 4/4 begins, not from time
-    0, so that step 0 begins a bar; an upbeat comes at the end of a bar of its own.
+    Times go to the nearest step; of a drum stroke the first step alone is kept, as more would hide the next stroke.
+    Step 0 begins a bar: bars are counted from where the first 4/4 begins, and an upbeat ends a bar of its own.
     """
     start, end, pitch, channel = heard_notes(score)
-    bar, anchor = BEATS_PER_BAR * score.ticks_per_quarter, _first_bar_line(score)
+    signatures = [(s.time, (s.numerator, s.denominator)) for s in score.time_signatures] or [(0, (4, 4))]
+    anchor = next((time for time, metre in signatures if metre == (4, 4)), signatures[0][0])
     early = anchor - start.min(initial=anchor) - score.ticks_per_quarter // (2 * steps_per_beat)
+    bar = BEATS_PER_BAR * score.ticks_per_quarter
     anchor -= max(0, -(-early // bar)) * bar
     return from_notes(start - anchor, end - anchor, pitch, channel, score.ticks_per_quarter, steps_per_beat)
 
 
 def from_notes(
-    start: np.ndarray,
-    end: np.ndarray,
-    pitch: np.ndarray,
-    channel: np.ndarray,
-    quarter: int,
-    steps_per_beat: int,
+    start: np.ndarray, end: np.ndarray, pitch: np.ndarray, channel: np.ndarray, quarter: int, steps_per_beat: int
 ) -> np.ndarray:
     """bool `(time, 128, 5)` of notes with times in ticks, `quarter` of them a beat, from the first bar line."""
     first, last = frames.nearest_steps(start, end, quarter, steps_per_beat)
@@ -80,12 +75,6 @@ def from_notes(
     step, note = frames.every_step(first, last)
     roll[step, pitch[note], channel[note]] = True
     return roll
-
-
-def _first_bar_line(score: symusic.Score) -> int:
-    """The tick at which the first whole bar begins: where the first 4/4 does, or else the first signature."""
-    signatures = [(s.time, (s.numerator, s.denominator)) for s in score.time_signatures]
-    return next((time for time, kind in signatures if kind == (4, 4)), signatures[0][0] if signatures else 0)
 
 
 def in_four_four(score: symusic.Score) -> bool:
@@ -98,10 +87,9 @@ def in_four_four(score: symusic.Score) -> bool:
 
 
 def to_score(roll: np.ndarray, steps_per_beat: int = 2, tempo: float = 120) -> symusic.Score:
-    """A score of five tracks from bool `(time, 128, 5)`.
+    """A score of five tracks from bool `(time, 128, 5)`; :func:`from_score` gives it back, less silence at the end.
 
     Each unbroken run of a pitch becomes one held note, but for drums, where each step is a stroke of its own.
-    :func:`from_score` of it gives the roll again, less silence at the end.
 
     Raises:
         ValueError: for another shape.
@@ -109,8 +97,10 @@ def to_score(roll: np.ndarray, steps_per_beat: int = 2, tempo: float = 120) -> s
     roll = np.asarray(roll, bool)
     if roll.ndim != 3 or roll.shape[1:] != (128, len(INSTRUMENTS)):
         raise ValueError(f"The roll has shape {roll.shape}: give a bool array of shape (time, 128, 5).")
-    pitched = [frames.held_notes(roll[..., channel]) for channel in range(DRUMS)]
-    return new_score([*pitched, frames.strokes(roll[..., DRUMS])], steps_per_beat * frames.STEP_TICKS, tempo)
+    parts = [frames.held_notes(roll[..., channel]) for channel in range(DRUMS)]
+    step, pitch = np.nonzero(roll[..., DRUMS])
+    strokes = step * frames.STEP_TICKS, np.full_like(step, frames.STEP_TICKS), pitch
+    return new_score([*parts, strokes], steps_per_beat * frames.STEP_TICKS, tempo)
 
 
 def new_score(parts: Iterable[Iterable[np.ndarray]], ticks_per_quarter: int, tempo: float) -> symusic.Score:
@@ -124,5 +114,5 @@ def new_score(parts: Iterable[Iterable[np.ndarray]], ticks_per_quarter: int, tem
 
 def new_track(channel: int, start: np.ndarray, length: np.ndarray, pitch: np.ndarray) -> symusic.Track:
     """The track of one instrument, at its own velocity."""
-    sound = VELOCITIES[channel], PROGRAMS[channel], INSTRUMENTS[channel]
-    return midi.new_track(start, length, pitch, *sound, is_drum=channel == DRUMS)
+    notes = midi.note_list(start, length, pitch, VELOCITIES[channel])
+    return symusic.Track(INSTRUMENTS[channel], PROGRAMS[channel], channel == DRUMS, notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +33,14 @@ class Bands:
 
     def __getitem__(self, song: int) -> np.ndarray:
         shard, first, steps = self.places[song]
-        return _unpacked(self.shards[shard][first : first + steps])
+        return self.cut(np.array([[shard, first]]), steps)[0]
 
     def part(self, songs: Sequence[int]) -> Bands:
         """Some of the songs, by their numbers; the packed music is shared."""
         return replace(self, places=self.places[songs], names=[self.names[song] for song in songs])
 
     def windows(self, length: int, hop: int) -> np.ndarray:
-        """Where the windows of `length` steps begin, one every `hop` steps of each song; none crosses two songs.
-
-        Returns:
-            int `(windows, 2)`: shard and step.
+        """Shard and step, int `(windows, 2)`, at which windows begin: one every `hop` steps of each song.
 
         Raises:
             ValueError: where no song is long enough.
@@ -58,30 +56,25 @@ class Bands:
         return np.stack([self.places[song, 0], self.places[song, 1] + position * hop], axis=1)
 
     def openings(self, length: int, count: int) -> np.ndarray:
-        """The first steps of songs after their first bar, which may hold no more than an upbeat.
-
-        bool `(count, length, 128, 5)`; songs are used again where there are fewer.
-        """
+        """bool `(count, length, 128, 5)`: songs after their first bar, used again where there are fewer songs."""
         bar = band.BEATS_PER_BAR * self.steps_per_beat
         windows = self.windows(bar + length, int(self.places[:, 2].max())) + [0, bar]
         return self.cut(windows[np.arange(count) % len(windows)], length)
 
     def excerpts(self, length: int, most: int = 300) -> np.ndarray:
-        """Pieces of the songs, none overlapping another; `most` of them, evenly spread, where there are more.
-
-        bool `(pieces, length, 128, 5)`; ends of songs that do not fill a piece are left out.
-        """
+        """bool `(pieces, length, 128, 5)`: the songs cut without overlap; `most` of the pieces, evenly spread."""
         windows = self.windows(length, length)
         return self.cut(windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)], length)
 
-    def comparable_length(self, length: int, block: int, songs: int = 5) -> int:
-        """`length` steps, or fewer whole blocks where fewer than `songs` songs are so long; a block at least."""
-        reached = int(np.sort(self.places[:, 2])[-songs:][0])
+    def comparable_length(self, length: int, block: int) -> int:
+        """`length` steps, or fewer whole blocks where fewer than five songs are so long; a block at least."""
+        reached = int(np.sort(self.places[:, 2])[-5:][0])
         return min(length, max(block, reached // block * block))
 
     def cut(self, windows: np.ndarray, length: int) -> np.ndarray:
         """The music of windows: bool `(windows, length, 128, 5)`."""
-        return _unpacked(np.stack([self.shards[shard][step : step + length] for shard, step in windows]))
+        packed = np.stack([self.shards[shard][step : step + length] for shard, step in windows])
+        return np.unpackbits(packed, axis=-1).view(bool).reshape(len(windows), length, 128, len(band.INSTRUMENTS))
 
 
 def pack(rolls: Sequence[np.ndarray], names: Sequence[str], steps_per_beat: int, fingerprint: str) -> Bands:
@@ -92,25 +85,17 @@ def pack(rolls: Sequence[np.ndarray], names: Sequence[str], steps_per_beat: int,
     return Bands([np.concatenate(packed)], places, names, steps_per_beat, fingerprint)
 
 
-def _unpacked(packed: np.ndarray) -> np.ndarray:
-    """uint8 `(…, 80)` to bool `(…, 128, 5)`."""
-    cells = np.unpackbits(packed, axis=-1).view(bool)
-    return cells.reshape(*packed.shape[:-1], 128, len(band.INSTRUMENTS))
-
-
 def load(
     data: str | Path = "embedded", steps_per_beat: int = 2, only_four_four: bool = True, only_complete: bool = True
 ) -> Bands:
     """Band music: the chorale band (`data="embedded"`), a folder of MIDI files, or what data_scripts.lpd5 prepared.
 
-    A line says how many songs were in another metre or lack an instrument, left out or not. What every lesson on bands
-    calls: a data set of another kind is added here.
+    A line says how many songs were in another metre or lack an instrument, left out or not.
 
     Args:
         data: "embedded", or the path of a folder.
         steps_per_beat: the grid; prepared data have one already.
-        only_four_four: leave out songs with bars of another kind, such as 3/4. (With False their bars are not kept
-            apart: every measure by the bar counts four beats.)
+        only_four_four: leave out songs with other bars, such as 3/4; else every measure by the bar counts four beats.
         only_complete: leave out songs in which one of the five instruments never sounds.
 
     Raises:
@@ -133,9 +118,8 @@ def load(
     if not kept.any():
         raise ValueError(f"No song of {data} can be used: {told} Set only_four_four or only_complete to False.")
     print(told)
-    chosen = np.flatnonzero(kept)
-    names, fingerprint = [pieces[i].name for i in chosen], midi.fingerprint([pieces[i] for i in chosen])
-    return pack([rolls[i] for i in chosen], names, steps_per_beat, fingerprint)
+    pieces, rolls = list(compress(pieces, kept)), list(compress(rolls, kept))
+    return pack(rolls, [piece.name for piece in pieces], steps_per_beat, midi.fingerprint(pieces))
 
 
 def _mapped(folder: Path, steps_per_beat: int, only_complete: bool) -> Bands:

@@ -8,6 +8,7 @@ music that every user has. Real are the notes and the harmony; the guitar's figu
 from __future__ import annotations
 
 import zlib
+from operator import itemgetter
 
 import numpy as np
 import symusic
@@ -37,58 +38,44 @@ def load() -> list[midi.Piece]:
 def arrange(piece: midi.Piece) -> symusic.Score:
     """A chorale of four voices as a score of five tracks, its upbeat at the end of a bar of its own.
 
-    Piano: the three upper voices as they stand. Bass: the bass voice, folded into E1 to C3. Strings: alto and
-    tenor an octave higher, moving by beats and held where they stay. Guitar: the chord broken into eighths,
-    by one of three figures. Drums: one of three beats, a fill before the end of each phrase and a crash after
-    it. Which figure and which beat is drawn from the name of the piece.
+    Piano: the three upper voices as they stand. Bass: the bass voice, folded into E1 to C3. Strings: alto and tenor
+    an octave higher, moving by beats. Guitar: the chord broken into eighths. Drums: a beat, a fill before the end of
+    each phrase and a crash after it. Which figure and which beat is drawn from the name of the piece.
     """
-    marks = [(marker.text, marker.time / piece.score.ticks_per_quarter) for marker in piece.score.markers]
-    first_bar = next((time for text, time in marks if text == "bar line"), 0)
-    shift = -first_bar % band.BEATS_PER_BAR  # quarter notes of silence before the upbeat
-    voices = [_quarters(track, piece.score.ticks_per_quarter, shift) for track in _voices(piece.score)]
-    phrases = [round(2 * (time + shift)) for text, time in marks if text == "fermata"]  # their ends, in eighths
+    score = piece.score.resample(TICKS)
+    first_bar = next((marker.time for marker in score.markers if marker.text == "bar line"), 0)
+    score = score.shift_time(-first_bar % (band.BEATS_PER_BAR * TICKS))  # silence before the upbeat
+    tracks = _voices(score)
+    eighths = round(max(track.end() for track in tracks) / EIGHTH)
+    fermatas = [round(marker.time / EIGHTH) for marker in score.markers if marker.text == "fermata"]
+    phrases = fermatas or list(range(PHRASE, eighths, PHRASE))  # their ends
     drawn = zlib.crc32(piece.name.encode())
 
-    eighths = round(2 * max(end.max() for _, end, _ in voices))
+    voices = [[(note.time, note.duration, note.pitch) for note in track.notes] for track in tracks]
     sounding = np.stack([_sampled(voice, eighths) for voice in voices])  # (4, eighths)
     parts = [
-        [note for voice in voices[:3] for note in _as_written(voice)],
+        [note for voice in voices[:3] for note in voice],
         _guitar(sounding, FIGURES[drawn % 3]),
-        [(start, length, _folded(pitch)) for start, length, pitch in _as_written(voices[3])],
+        [(start, length, _folded(pitch)) for start, length, pitch in voices[3]],
         [note for row in sounding[1:3] for note in _held(row)],
-        _drums(eighths, phrases or list(range(PHRASE, eighths, PHRASE)), BEATS[drawn // 3 % 3]),
+        _drums(eighths, phrases, BEATS[drawn // 3 % 3]),
     ]
     columns = [np.array(sorted(notes)).T for notes in parts]
-    return band.new_score(columns, TICKS, piece.score.tempos[0].qpm)
+    return band.new_score(columns, TICKS, score.tempos[0].qpm)
 
 
-def _voices(score: symusic.Score) -> list[symusic.Track | None]:
+def _voices(score: symusic.Score) -> list:
+    """The track of each of `VOICES`, None where there is none."""
     named = {track.name: track for track in score.tracks}
     return [named.get(voice) for voice in VOICES]
 
 
-def _quarters(track, ticks_per_quarter: int, shift: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start and end in quarter notes, and pitch, of the notes of a voice in order of time."""
-    notes = track.notes.numpy()
-    start = notes["time"] / ticks_per_quarter + shift
-    order = np.argsort(start, kind="stable")
-    end = start + notes["duration"] / ticks_per_quarter
-    return start[order], end[order], notes["pitch"].astype(int)[order]
-
-
-def _sampled(voice, eighths: int) -> np.ndarray:
+def _sampled(voice: list[tuple[int, int, int]], eighths: int) -> np.ndarray:
     """The pitch of a voice at the start of each eighth, 0 where it is silent: (eighths,)."""
-    start, end, pitch = voice
-    time = np.arange(eighths) / 2
+    start, length, pitch = np.array(sorted(voice, key=itemgetter(0))).T
+    time = np.arange(eighths) * EIGHTH
     last = np.searchsorted(start, time, side="right") - 1
-    return np.where((last >= 0) & (time < end[last]), pitch[last], 0)
-
-
-def _as_written(voice) -> list[tuple[int, int, int]]:
-    return [
-        (round(start * TICKS), round((end - start) * TICKS), int(pitch))
-        for start, end, pitch in zip(*voice, strict=True)
-    ]
+    return np.where((last >= 0) & (time < (start + length)[last]), pitch[last], 0)
 
 
 def _folded(pitch: int) -> int:

@@ -30,19 +30,12 @@ DEFAULT_TEMPO = 100  # quarter notes a minute, for the many scores that print no
 
 
 def load(data: str | Path = "embedded") -> list[midi.Piece]:
-    """Pieces of the embedded corpus (`data="embedded"`) or of a folder of MIDI files, sorted by name.
-
-    What every lesson on piano music calls: a data set of another kind gets its name here (and in :func:`state`).
-    """
+    """Pieces of the embedded corpus (`data="embedded"`) or of a folder of MIDI files, sorted by name."""
     return embedded() if str(data) == "embedded" else midi.folder(data)
 
 
 def state(data: str | Path = "embedded") -> str:
-    """A short text that changes when what `data` names does, found without reading a note.
-
-    For the embedded corpus its format and music21's version; for data that data_scripts prepared a hash of their
-    bands.json; for a folder of MIDI files a hash of their paths, sizes and times of change.
-    """
+    """A short text that changes when what `data` names does, found without reading a note."""
     if str(data) == "embedded":
         return f"embedded-{FORMAT}-music21-{version('music21')}"
     root, digest = Path(data).expanduser(), hashlib.sha256()
@@ -50,8 +43,7 @@ def state(data: str | Path = "embedded") -> str:
         digest.update((root / "bands.json").read_bytes())
     else:
         for path in midi.midi_files(root):
-            about = path.stat()
-            row = f"{path.relative_to(root).as_posix()} {about.st_size} {about.st_mtime_ns}\n"
+            row = f"{path.relative_to(root).as_posix()} {path.stat().st_size} {path.stat().st_mtime_ns}\n"
             digest.update(row.encode(errors="surrogateescape"))  # file names need not be UTF-8
     return digest.hexdigest()[:12]
 
@@ -59,10 +51,9 @@ def state(data: str | Path = "embedded") -> str:
 def embedded() -> list[midi.Piece]:
     """Bach, Haydn, Mozart and Beethoven from the corpus inside the music21 package.
 
-    Built once into the cache (half a minute on two cores), then read in well under a second. A cache that was
-    damaged, or made by another music21, is built again. Parts are kept as tracks, ties are joined, grace notes (which
-    have no length) are left out and repeats are not played twice. Each file of the corpus keeps its own licence, so
-    none of it is committed: it comes from the package on the user's machine.
+    Built once into the cache (half a minute on two cores), and again where that was damaged, or made by another
+    music21. Parts are kept as tracks, ties are joined, grace notes (which have no length) are left out and repeats are
+    not played twice. Each file of the corpus keeps its own licence, so none of it is committed.
     """
     path = files.cache_folder() / f"{state('embedded')}.zip"
     pieces = _read_cache(path)
@@ -75,33 +66,24 @@ def embedded() -> list[midi.Piece]:
 
 
 def import_music21():
-    """The music21 package, imported when it is needed, as that takes a while.
-
-    In a notebook it would, a second later, change how every later figure is drawn: that timer is stopped.
-    """
+    """The music21 package, imported when it is needed, as that takes a while."""
     import music21
 
-    timer = getattr(music21.ipython21, "t", None)
-    if timer:
+    if timer := getattr(music21.ipython21, "t", None):  # would change how every later figure of a notebook is drawn
         timer.cancel()
     return music21
 
 
 def corpus_paths() -> list[tuple[str, Path]]:
-    """(name, path) of each distinct work of the four composers, by file name.
-
-    The corpus has some works twice, as .krn beside .mxl: the .mxl is taken. Its .rntxt files hold harmonic analyses,
-    not music.
-    """
+    """(name, path) of each distinct work of the four composers, by file name."""
     corpus = import_music21().corpus
-
     chosen: dict[str, Path] = {}
     for composer in COMPOSERS:
         for path in sorted(Path(found) for found in corpus.getComposer(composer)):
-            if path.suffix == ".rntxt":
-                continue
             name = "/".join(path.with_suffix("").parts[path.parts.index(composer) :])
-            if name not in chosen or path.suffix == ".mxl":
+            if path.suffix == ".rntxt":  # harmonic analyses, not music
+                continue
+            if name not in chosen or path.suffix == ".mxl":  # some works stand twice, as .krn beside .mxl
                 chosen[name] = path
     return sorted(chosen.items())
 
@@ -109,9 +91,8 @@ def corpus_paths() -> list[tuple[str, Path]]:
 def score_from_music21(stream) -> symusic.Score:
     """A music21 score as a symusic score at 10,080 ticks a quarter: a track a part, without percussion.
 
-    The stream itself is moved to sounding pitch, where its parts are written for transposing instruments. Markers
-    "bar line" (the first, after an upbeat if there is one) and "fermata" (where it ends, in any part) keep what MIDI
-    has no event for.
+    The stream itself is moved to sounding pitch. Markers "bar line" (the first, after an upbeat if there is one) and
+    "fermata" (where it ends, in any part) keep what MIDI has no event for.
     """
     score = symusic.Score(TICKS_PER_QUARTER)
     marks = stream.recurse().getElementsByClass("MetronomeMark")
@@ -146,10 +127,7 @@ def _marks(stream) -> list[tuple[str, float]]:
 
 
 def _joined_notes(part) -> list[list[int]]:
-    """[start, length, pitch] in ticks, ties joined.
-
-    Joined here because music21's stripTies takes longer than parsing, and misses ties inside chords.
-    """
+    """[start, length, pitch] in ticks, ties joined: music21's stripTies misses those inside chords, and is slow."""
     notes: list[list[int]] = []
     tied: dict[tuple[int, int], list[int]] = {}  # (pitch, end) → the note that a tie lengthens there
     for element in part.flatten().notes:
@@ -233,7 +211,6 @@ def _converted_works() -> Iterator[tuple[str, bytes]]:
 def _as_midi(source: Path) -> bytes | None:
     """A work of the corpus as a MIDI file; None where it has no notes."""
     music21 = import_music21()
-
     with warnings.catch_warnings():  # of bars that are too long in the corpus itself: nothing that a user could mend
         warnings.simplefilter("ignore", music21.musicxml.xmlObjects.MusicXMLWarning)
         score = score_from_music21(music21.converter.parse(source, forceSource=True))

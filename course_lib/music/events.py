@@ -3,15 +3,13 @@
 A song is `BOS`, its events in order of time, `EOS`. A note is two tokens, its pitch and its duration
 (`Pitch_60 Duration_1.0.4`: one beat and no step, at 4 steps a beat), a drum stroke one (`PitchDrum_36`).
 `TimeShift` moves on in time, and a longer silence takes several. `Program` names the instrument of the notes
-that follow, until the next `Program`. (One in front of every note, MidiTok's other way, takes 1.4 times as many
-tokens for piano music and 1.1 times for the chorale band.) Notes that begin together stand in order of
-instrument, then pitch. One vocabulary serves piano and band, and it is the same for any data.
+that follow, until the next `Program`. Notes that begin together stand in order of instrument, then pitch. One
+vocabulary serves piano and band, and it is the same for any data.
 
-Kept, on the grid: all that `frames` and its `onsets` show of each family, so that a note struck again is not
-lost. A pitch that is struck while it sounds in the same family ends there and goes on with the new note, as MIDI and
-a keyboard want it. Lost: what is finer than a step, what sounds past 16 beats of one note, the length of drum
-strokes, velocities, tempo, time signatures and bar lines, silence at the end, and which of the instruments of a
-family played (the families, and the effects that belong to none, are those of `course_lib.music.band.instrument`).
+Kept, on the grid: all that `frames` and its `onsets` show of each family of `band.instrument`. A pitch that is struck
+while it sounds in the same family ends there and goes on with the new note, as on a keyboard. Lost: what is finer than
+a step, what sounds past 16 beats of one note, the length of drum strokes, velocities, tempo, time signatures, bar
+lines, silence at the end, and which of the instruments of a family played.
 """
 
 from __future__ import annotations
@@ -28,19 +26,12 @@ STEPS_PER_BEAT = 4
 LONGEST = 16  # beats of one token; in the embedded corpus one note in 8,000 is longer
 PITCHED = [program for family, program in enumerate(band.PROGRAMS) if family != band.DRUMS]
 DRUMS = -1  # MidiTok's program of a drum track
-# How a sequence may go on: in each state, the state after a token of a kind; other kinds may not come. A bigram
-# mask cannot say this, as whether a time shift is followed by pitches or strokes depends on the last Program.
-# MidiTok's own `tokens_types_graph` is no help for drums: it wants a duration after a stroke.
+# How a sequence may go on: in each state, the state after a token of a kind; other kinds may not come. (MidiTok's
+# `tokens_types_graph` has no states, and wants a duration after a stroke.)
 GRAMMAR = {
     "start": {"BOS": "no program"},
     "no program": {"TimeShift": "no program", "Program": "pitch", "Program_-1": "stroke"},
-    "pitched": {
-        "Pitch": "duration",
-        "TimeShift": "pitched",
-        "Program": "pitch",
-        "Program_-1": "stroke",
-        "EOS": "end",
-    },
+    "pitched": {"Pitch": "duration", "TimeShift": "pitched", "Program": "pitch", "Program_-1": "stroke", "EOS": "end"},
     "drums": {"PitchDrum": "drums", "TimeShift": "drums", "Program": "pitch", "EOS": "end"},
     "pitch": {"Pitch": "duration"},  # due after the Program of an instrument with pitches
     "duration": {"Duration": "pitched"},  # due after a pitch
@@ -64,9 +55,7 @@ def tokenizer() -> miditok.TSD:
             programs=[*PITCHED, DRUMS],
             use_note_duration_programs=PITCHED,
             default_note_duration=1 / STEPS_PER_BEAT,  # of drum strokes, in beats
-            use_pitchdrum_tokens=True,
             drums_pitch_range=(0, 127),
-            use_tempos=False,
             use_time_signatures=False,
         )
     )
@@ -79,10 +68,7 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def from_score(score: symusic.Score) -> np.ndarray:
-    """int32 `(tokens,)` of a score in ticks, from BOS to EOS.
-
-    Starts and ends go to the nearest step as in :func:`course_lib.music.frames.from_score`, so that a note lasts one
-    step at least. Notes without a length (grace notes) are left out.
+    """int32 `(tokens,)` of a score in ticks, from BOS to EOS, without grace notes; times go to the nearest step.
 
     Raises:
         ValueError: where no note is left.
@@ -98,10 +84,9 @@ def from_score(score: symusic.Score) -> np.ndarray:
 
 
 def to_score(tokens: np.ndarray, tempo: float = 120) -> symusic.Score:
-    """A score of up to five tracks, in the order of `course_lib.music.band.INSTRUMENTS`, from tokens `(tokens,)`.
+    """A score of up to five tracks, in the order of `band.INSTRUMENTS`, from any part of a sequence `(tokens,)`.
 
-    Any part of a sequence will do; notes ahead of its first Program go to the piano, and what the `GRAMMAR` does not
-    allow, such as a pitch without a duration, may be passed over.
+    Notes ahead of its first Program go to the piano; what the `GRAMMAR` does not allow may be passed over.
 
     Raises:
         ValueError: for a number that is no token.
@@ -122,7 +107,7 @@ def to_score(tokens: np.ndarray, tempo: float = 120) -> symusic.Score:
 
 
 def _quantized(score: symusic.Score) -> symusic.Score:
-    """What of a score is encoded: a track for each family that plays, 4 ticks a quarter note; strokes of any length."""
+    """What of a score is encoded: a track for each family that plays, 4 ticks a quarter note."""
     start, end, pitch, channel = band.heard_notes(score)
     first, last = frames.nearest_steps(start, end, score.ticks_per_quarter, STEPS_PER_BEAT)
     quantized = symusic.Score(STEPS_PER_BEAT)
@@ -150,12 +135,12 @@ def grammar() -> np.ndarray:
     """int8 `(states, vocabulary)`: the state after each token, as a number of `STATES`; -1: it may not come.
 
     To generate, begin at `state = state_after(prompt)`, draw among the tokens with `grammar()[state] >= 0`, and
-    go on from `grammar()[state, token]`. States may be an array, one for each song that is generated.
+    go on from `grammar()[state, token]`.
     """
     table = np.full((len(STATES), len(vocabulary())), -1, np.int8)
     for state, following in enumerate(GRAMMAR.values()):
         for token, name in enumerate(vocabulary()):
-            kind = name if name in ("Program_-1", "BOS", "EOS", "PAD") else name.split("_")[0]
+            kind = name if name == "Program_-1" else name.split("_")[0]
             if kind in following:
                 table[state, token] = STATES.index(following[kind])
     return table
@@ -178,22 +163,3 @@ def state_after(tokens: np.ndarray) -> int:
                 f"{', '.join(GRAMMAR[STATES[before]])} may: give a song of the events encoding, from BOS on."
             )
     return state
-
-
-def transpose(tokens: np.ndarray, semitones: int) -> np.ndarray:
-    """The tokens `(...)` with every pitch moved up; drum strokes stay.
-
-    The same tokens as by MidiTok's `augment_score`, which needs the score again and takes sixty times as long.
-
-    Raises:
-        ValueError: past a pitch of 0 or 127.
-    """
-    tokens, lowest = np.asarray(tokens), tokenizer()["Pitch_0"]
-    pitched = (tokens >= lowest) & (tokens < lowest + 128)
-    pitches = tokens[pitched] - lowest
-    if len(pitches) and not 0 <= pitches.min() + semitones <= pitches.max() + semitones <= 127:
-        raise ValueError(
-            f"Pitches from {pitches.min()} to {pitches.max()} cannot move by {semitones} semitones, as MIDI has "
-            "pitches 0 to 127: choose a smaller interval."
-        )
-    return np.where(pitched, tokens + semitones, tokens).astype(tokens.dtype)

@@ -2,8 +2,7 @@
 
 Lost: what is finer than a step, whether a pitch was struck again or held, velocities, tracks, silence at the end.
 Notes without a length (grace notes) and drum tracks are left out. A beat is a quarter note. Source: morris-leou.
-Taught in notebook 01, used in 05. (symusic's own `pianoroll` sounds grace notes, and rounds a note's length instead of
-its end: at 3 steps a beat, 449 of the 456 pieces of the embedded corpus come out otherwise.)
+Taught in notebook 01, used in 05. (symusic's `pianoroll` sounds grace notes and rounds lengths, not ends of notes.)
 """
 
 from __future__ import annotations
@@ -36,9 +35,13 @@ def onsets(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
     return roll
 
 
-def to_score(
-    roll: np.ndarray, steps_per_beat: int = 4, tempo: float = 120, velocity: int = 80, program: int = 0
-) -> symusic.Score:
+def _steps(score: symusic.Score, steps_per_beat: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First step, the step after the last, and pitch of each note."""
+    start, length, pitch = midi.sounding_notes(score)
+    return *nearest_steps(start, start + length, score.ticks_per_quarter, steps_per_beat), pitch
+
+
+def to_score(roll: np.ndarray, steps_per_beat: int = 4, tempo: float = 120) -> symusic.Score:
     """A one-track score from bool `(time, 128)`: each unbroken run of a pitch becomes one held note.
 
     :func:`from_score` of it gives the roll again, less silent rows at the end.
@@ -49,7 +52,7 @@ def to_score(
     roll = np.asarray(roll, bool)
     if roll.ndim != 2 or roll.shape[1] != 128:
         raise ValueError(f"The roll has shape {roll.shape}: give a bool array of shape (time, 128).")
-    return midi.new_score(steps_per_beat * STEP_TICKS, tempo, *held_notes(roll), velocity, program)
+    return midi.piano_score(steps_per_beat * STEP_TICKS, tempo, *held_notes(roll))
 
 
 def held_notes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,25 +64,10 @@ def held_notes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return first[order] * STEP_TICKS, (last - first)[order] * STEP_TICKS, pitch[order]
 
 
-def strokes(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As :func:`held_notes`, each step of a bool `(time, 128)` a note of its own."""
-    step, pitch = np.nonzero(roll)
-    return step * STEP_TICKS, np.full_like(step, STEP_TICKS), pitch
-
-
-def _steps(score: symusic.Score, steps_per_beat: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First step, the step after the last, and pitch of each note."""
-    start, length, pitch = midi.sounding_notes(score)
-    return *nearest_steps(start, start + length, score.ticks_per_quarter, steps_per_beat), pitch
-
-
 def nearest_steps(
     start: np.ndarray, end: np.ndarray, quarter: int, steps_per_beat: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First step and the step after the last, of notes from start to end in ticks; one step at least.
-
-    The one rule by which `frames`, `band` and `events` put music on their grid.
-    """
+    """First step and the step after the last, of notes in ticks: the one rule of `frames`, `band` and `events`."""
     first = (2 * start * steps_per_beat + quarter) // (2 * quarter)  # rounds in whole numbers, halfway up
     last = (2 * end * steps_per_beat + quarter) // (2 * quarter)
     return first, np.maximum(first + 1, last)

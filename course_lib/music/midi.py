@@ -44,11 +44,11 @@ def fingerprint(pieces: list[Piece]) -> str:
 def folder(path: str | Path) -> list[Piece]:
     """Every `.mid` or `.midi` file at any depth below `path` that can be used, as pieces sorted by name.
 
-    The composer is the first folder below `path`, or "" for a file at the top. A file that cannot be read, or holds
-    drums only, is named on stderr with the reason and counted.
+    The composer is the first folder below `path`, or "" for a file at the top. Files that cannot be used, such as
+    those that hold drums only, are named on stderr.
 
     Raises:
-        ValueError: when nothing usable is found.
+        ValueError: where nothing usable is found.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -69,12 +69,7 @@ def folder(path: str | Path) -> list[Piece]:
         composer = name.parts[0] if len(name.parts) > 1 else ""
         pieces.append(new_piece(name.with_suffix("").as_posix(), composer, score))
     if skipped:
-        print(
-            f"Skipped {len(skipped)} of {len(files)} MIDI files in {root}:",
-            *skipped,
-            sep="\n",
-            file=sys.stderr,
-        )
+        print(f"Skipped {len(skipped)} of {len(files)} MIDI files in {root}:", *skipped, sep="\n", file=sys.stderr)
     if not pieces:
         raise ValueError(f"None of the {len(files)} MIDI files in {root} can be used; the first: {skipped[0].strip()}.")
     return pieces
@@ -191,33 +186,19 @@ def sounding_notes(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.nda
     return start[sounding], length[sounding], pitch[sounding]
 
 
-def new_score(
-    ticks_per_quarter: int,
-    tempo: float,
-    start: np.ndarray,
-    length: np.ndarray,
-    pitch: np.ndarray,
-    velocity: int = 80,
-    program: int = 0,
+def piano_score(
+    ticks_per_quarter: int, tempo: float, start: np.ndarray, length: np.ndarray, pitch: np.ndarray
 ) -> symusic.Score:
-    """A score of one track from columns of its notes, times in ticks; the tempo in quarter notes a minute."""
+    """A score of one piano track from columns of its notes, times in ticks; the tempo in quarter notes a minute."""
     score = symusic.Score(ticks_per_quarter)
     score.tempos.append(symusic.Tempo(0, tempo))
-    score.tracks.append(new_track(start, length, pitch, velocity, program))
+    score.tracks.append(symusic.Track(notes=note_list(start, length, pitch)))
     return score
 
 
-def new_track(
-    start: np.ndarray,
-    length: np.ndarray,
-    pitch: np.ndarray,
-    velocity: int,
-    program: int,
-    name: str = "",
-    is_drum: bool = False,
-) -> symusic.Track:
-    """A track from columns of its notes, times in ticks."""
-    track = symusic.Track(name=name, program=program, is_drum=is_drum)
+def note_list(
+    start: np.ndarray, length: np.ndarray, pitch: np.ndarray, velocity: int = 80
+) -> symusic.core.NoteTickList:
+    """symusic's notes from columns, times in ticks."""
     times, pitches = (start.astype(np.int32), length.astype(np.int32)), pitch.astype(np.int8)
-    track.notes = symusic.Note.from_numpy(*times, pitches, np.full(len(pitch), velocity, np.int8))
-    return track
+    return symusic.Note.from_numpy(*times, pitches, np.full(len(pitch), velocity, np.int8))

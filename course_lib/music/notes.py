@@ -3,9 +3,9 @@
 One pitch is named as music21 spells its MIDI number: `C#4`, `E-3`. Two or more different pitches are their pitch
 classes in normal order: `0.4.7`, and `0` for an octave. With durations, `_` and music21's duration type of the
 shortest note follow: `0.4.7_quarter`. Lost: rests, dots, tuplets, how a chord is laid out, the longer notes of a
-group, velocities and tracks. Notes without a length (grace notes) and drum tracks are left out. A beat is a quarter
-note. Source: voorhis-allen, tham-kim and mischler. Taught in notebook 01, used in 02 to 04; notebook 01 also checks
-the names against music21, which computes them hundreds of times more slowly.
+group, velocities and tracks. Notes without a length (grace notes) and drum tracks are left out. Source:
+voorhis-allen, tham-kim and mischler. Taught in notebook 01, which checks the names against music21 (hundreds of times
+slower); used in 02 to 04.
 """
 
 from __future__ import annotations
@@ -16,27 +16,23 @@ from functools import cache
 import numpy as np
 import symusic
 
-from course_lib.music.midi import new_score, sounding_notes
+from course_lib.music.midi import piano_score, sounding_notes
 
-GRID_DIVISORS = (8, 6)  # onsets and durations of notes are multiples of 1/8 or 1/6 of a quarter note
-PARTS = 24  # in a quarter note: the whole number of parts in which both divisors can be counted
-GRID = np.unique([part for divisor in GRID_DIVISORS for part in range(0, PARTS + 1, PARTS // divisor)])
+PARTS = 24  # in a quarter note, in which 1/8 and 1/6 of one are whole numbers
+GRID = np.union1d(np.arange(0, PARTS + 1, PARTS // 8), np.arange(0, PARTS + 1, PARTS // 6))  # of onsets and durations
 SHORTEST, LONGEST = int(GRID[1]), 64 * PARTS  # music21 has no name for longer than 64 quarter notes
 PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
 PITCH_NAMES = tuple(f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in range(128))
-DURATION_TYPES = (
-    "32nd", "16th", "eighth", "quarter", "half", "whole", "breve", "longa", "maxima", "duplex-maxima"
-)  # fmt: skip
+DURATION_TYPES = ("32nd", "16th", "eighth", "quarter", "half", "whole", "breve", "longa", "maxima", "duplex-maxima")
 QUARTERS = {name: 2**power / 8 for power, name in enumerate(DURATION_TYPES)}  # the length a type decodes to
 QUARTERS["complex"] = 1.25  # stands for any length that takes tied notes; the commonest in piano music
 TICKS_PER_QUARTER = 480  # of the scores made from notes
 
 
 def from_score(score: symusic.Score, durations: bool = True) -> list[str]:
-    """Classes of a score in ticks, in order of onset.
+    """Classes of a score in ticks, in order of onset; notes with the same onset on the grid form one class.
 
-    Onsets and durations are quantized; durations are at least 1/8 and at most 64 quarter notes. Notes with the same
-    onset on the grid form one class.
+    Onsets and durations are quantized; durations are at least 1/8 and at most 64 quarter notes.
     """
     start, length, pitch = sounding_notes(score)
     if not len(start):
@@ -67,7 +63,7 @@ def to_score(classes: Iterable[str], tempo: float = 120, step: float = 0.5) -> s
     length = np.array([round(quarters * TICKS_PER_QUARTER) for _, quarters in groups], np.int64)
     pitch = np.array([midi for pitches, _ in groups for midi in pitches], np.int64)
     start = np.cumsum(length) - length
-    return new_score(TICKS_PER_QUARTER, tempo, np.repeat(start, sizes), np.repeat(length, sizes), pitch)
+    return piano_score(TICKS_PER_QUARTER, tempo, np.repeat(start, sizes), np.repeat(length, sizes), pitch)
 
 
 def quantize(parts: np.ndarray) -> np.ndarray:
@@ -81,7 +77,7 @@ def normal_order(pitch_classes: Iterable[int]) -> list[int]:
     """The most compact ordering, counted upward, of a set of pitch classes from 0 to 11.
 
     The smallest span from first to last wins, then the smallest intervals above the first, nearest one first,
-    then the lowest first pitch class (Forte, The Structure of Atonal Music, 1973; music21's normalOrder).
+    then the lowest first pitch class. Source: Forte, The Structure of Atonal Music (1973); music21's normalOrder.
     """
     ordered = sorted(set(pitch_classes))
     rotations = [ordered[first:] + ordered[:first] for first in range(len(ordered))]

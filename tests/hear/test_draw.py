@@ -194,6 +194,3 @@ def test_a_comparison_copes_with_measures_that_do_not_apply(generated, real):
     points = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
     assert points[2:] == pytest.approx([1, 0.75])
     assert np.isnan(points[:2]).tolist() == [np.isnan(real), np.isnan(generated)]
-
-
-# ---------------------------------------------------------------- the scoreboard

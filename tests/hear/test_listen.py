@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 import symusic
 
 from course_lib.hear import listen, soundfont
@@ -92,7 +93,6 @@ def test_the_synthesizer_is_made_once():
 
 
 def read_ogg(path_or_bytes):
-    soundfile = pytest.importorskip("soundfile", reason="no sound library on this machine")
     return soundfile.read(path_or_bytes)
 
 
@@ -128,27 +128,10 @@ def test_an_empty_score_is_saved_as_silence(score, tmp_path):
 
 def test_five_minutes_are_written_whole():
     notes = [(place, 1, 48 + place * 7 % 36) for place in range(600)]  # at 120 a minute
-    soundfile = pytest.importorskip("soundfile", reason="no sound library on this machine")
     with soundfile.SoundFile(io.BytesIO(listen.ogg(score_of(*notes)))) as file:
         assert 299.9 < file.frames / file.samplerate < 305
         file.seek(int(299.2 * 44_100))  # the last notes are there
         assert np.abs(file.read(20_000)).max() > 0.1
-
-
-def test_without_the_sound_library_midi_alone_is_written_and_it_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "soundfile", None)  # importing it fails
-    midi, ogg = listen.save(TUNE, tmp_path / "tune")
-    assert ogg is None and [*tmp_path.iterdir()] == [midi]
-    assert notes_of(symusic.Score(midi)) == notes_of(TUNE)
-    assert "No Ogg file written" in capsys.readouterr().out
-
-
-def test_an_earlier_sound_does_not_stay_beside_new_midi(tmp_path, monkeypatch):
-    """Else a page would play the old music under the new notes."""
-    listen.save(TUNE, tmp_path / "tune")
-    monkeypatch.setitem(sys.modules, "soundfile", None)
-    listen.save(score_of((0, 8, 40)), tmp_path / "tune")
-    assert [path.name for path in tmp_path.iterdir()] == ["tune.mid"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
@@ -189,21 +172,10 @@ def test_a_disk_that_fills_up_keeps_what_was_saved_before(tmp_path):
 
 
 def test_a_player_is_an_audio_tag_with_its_sound_inside():
-    pytest.importorskip("soundfile", reason="no sound library on this machine")
     page = listen.play(TUNE)._repr_html_()
     assert "<audio" in page and "controls" in page
     assert 'src="data:audio/ogg;base64,' in page
     assert len(page) < 200_000
-
-
-def test_without_the_sound_library_the_player_has_wav(monkeypatch):
-    monkeypatch.setitem(sys.modules, "soundfile", None)
-    player = listen.play(TUNE)
-    assert 'src="data:audio/wav;base64,' in player._repr_html_()
-    samples = np.frombuffer(player.data[44:], "<i2").reshape(-1, 2)
-    rendered = listen.render(TUNE)
-    assert samples.shape == rendered.shape
-    assert np.abs(samples / 32767 - rendered).max() < 1e-3
 
 
 # ---------------------------------------------------------------- the mixing desk
@@ -224,7 +196,6 @@ def duet():
 @pytest.fixture
 def desk():
     """A mixer of the duet: the sliders and buttons of each track by its name, and what its player plays."""
-    pytest.importorskip("soundfile", reason="no sound library on this machine")
     box = listen.mixer(duet())
     *rows, player = box.children
     controls = {row.children[0].description: row.children for row in rows}
@@ -310,14 +281,8 @@ def test_volume_scales_a_track_and_never_overloads(desk):
     assert loudness(heard()) > 1.3 * loudness(listen.render(duet()))
 
 
-def test_the_desk_without_the_sound_library_is_a_player(monkeypatch):
-    monkeypatch.setitem(sys.modules, "soundfile", None)
-    assert 'src="data:audio/wav;base64,' in listen.mixer(duet())._repr_html_()
-
-
 @pytest.mark.parametrize("score", SILENT)
 def test_the_desk_of_an_empty_score_is_a_second_of_silence(score):
-    pytest.importorskip("soundfile", reason="no sound library on this machine")
     (player,) = listen.mixer(score).children
     audio, rate = read_ogg(io.BytesIO(player.value))
     assert len(audio) == rate == 44_100 and np.abs(audio).max() < 1e-4

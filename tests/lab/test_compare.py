@@ -171,27 +171,20 @@ def test_four_songs_are_enough(songs, compared):
     assert len(found["notes"]) == 1
 
 
-@pytest.mark.parametrize("kind", ["piano", "band"])
-def test_excerpts_are_of_16_beats_and_spread_over_the_song(kind):
-    steps = 16 * compare.GRID[kind]
-    roll = np.arange(10 * steps + steps // 2)
-    found = compare._excerpts(roll, roll + 0.5, kind)
-    assert [int(part[0]) // steps for part, _ in found] == [0, 3, 6, 9]
-    assert all(len(part) == steps and (np.diff(part) == 1).all() for part, _ in found)
-    assert all((onsets == part + 0.5).all() for part, onsets in found)
-    assert [len(compare._excerpts(roll[:length], None, kind)) for length in (steps - 1, steps, 3 * steps)] == [0, 1, 3]
-    assert compare._excerpts(roll, None, kind)[0][1] is None
+def test_excerpts_are_spread_over_the_song():
+    roll = np.arange(10 * 64 + 32)
+    found = compare._excerpts(roll, 64)
+    assert [int(part[0]) // 64 for part in found] == [0, 3, 6, 9]
+    assert all(len(part) == 64 and (np.diff(part) == 1).all() for part in found)
+    assert [len(compare._excerpts(roll[:length], 64)) for length in (63, 64, 3 * 64)] == [0, 1, 3]
 
 
-@pytest.mark.parametrize("kind, shape", [("piano", (128,)), ("band", (128, 5))])
-def test_a_piece_is_cut_or_filled_up_to_16_beats(kind, shape):
-    steps = 16 * compare.GRID[kind]
-    for length in (0, 5, steps, steps + 7):
-        roll = np.ones((length, *shape), bool)
-        found, onsets = compare._beginning(roll, roll if kind == "piano" else None, kind)
-        assert found.shape == (steps, *shape) and found.dtype == bool
+@pytest.mark.parametrize("shape", [(128, 2), (128, 5)])
+def test_a_piece_is_cut_or_filled_up_to_16_beats(shape):
+    for length in (0, 5, 64, 71):
+        found = compare._beginning(np.ones((length, *shape), bool), 64)
+        assert found.shape == (64, *shape) and found.dtype == bool
         assert found[:length].all() and not found[length:].any()
-        assert onsets is None if kind == "band" else (onsets == found).all()
 
 
 def test_a_short_piece_is_silent_for_the_rest(songs, compared):

@@ -43,6 +43,10 @@ RESULT = {
     ],
     "music": [PIECE],
     "claims": [{"id": "va-leak", "value": 0.25, "detail": None}],
+    "baselines": [
+        {"network": "LSTM", "figure": "NLL, nats a note", "value": 1.5, "best": "class frequencies",
+         "baselines": {"class frequencies": 3.0}, "beaten": True}
+    ],
 }  # fmt: skip
 
 
@@ -89,7 +93,7 @@ def claim_rows(page: Page) -> list[dict[str, str | None]]:
 
 def without_details(page: Page) -> str:
     """The text of a page without how each claim is judged."""
-    verdicts = "reproduced|not reproduced|inconclusive|needs listeners|not run"
+    verdicts = "reproduced|not reproduced|inconclusive|not learned|needs listeners|not run"
     return re.sub(f"How it is judged Measure: .*? Line: .{{1,900}}? (?=(?:{verdicts}) )", "", page.text)
 
 
@@ -199,36 +203,43 @@ def test_a_smoke_run_is_shown_and_does_not_count(tmp_path):
 def test_the_scoreboard_words_its_verdicts(tmp_path):
     listeners = next(claim for claim in rules.claims().values() if claim.listeners)
     spread = [{"id": "va-leak", "value": 0.5}, {"id": listeners.id, "value": 0.375}]
-    for seed, claims in enumerate(([{"id": "va-leak", "value": -0.5}], spread)):
+    unlearned = [{"id": "va-leak", "value": 0.0}, {"id": "tk-gru-rhythm", "value": 0.0625}]
+    for seed, claims in enumerate(([{"id": "va-leak", "value": -0.5}], spread, unlearned)):
         make_run(tmp_path / f"seed={seed}", parameters=RESULT["parameters"] | {"seed": seed}, claims=claims)
     page = write(tmp_path)
-    assert f"{len(rules.claims()) - 2} not run." in page.text
-    assert "1 inconclusive, 1 needs listeners" in page.text
+    assert f"{len(rules.claims()) - 3} not run." in page.text
+    assert "1 inconclusive, 1 needs listeners, 1 not learned" in page.text
     text = without_details(page)
     assert f"proxy: 0.375 needs listeners {scoreboard.LISTEN} quick CPU: a small one run 1" in text
-    assert "0 (-6.353 to 6.353) inconclusive the interval over seeds spans the line quick" in text
+    assert "0 (-1.242 to 1.242) inconclusive the interval over seeds spans the line quick" in text
+    assert "0.0625 not learned no baseline was recorded for GRU quick" in text
     links = [link["href"] for link in page.all("a") if "va-leak" in (link.get("aria-label") or "")]
-    assert links == ["#run-1", "#run-2"]
+    assert links == ["#run-1", "#run-2", "#run-3"]
     classes = {row["data-verdict"]: span["class"] for row, span in zip(claim_rows(page), page.all("span"), strict=True)}
-    assert classes == {"not run": "verdict ", **dict.fromkeys(("needs listeners", "inconclusive"), "verdict unsure")}
+    unsure = dict.fromkeys(("needs listeners", "inconclusive"), "verdict unsure")
+    assert classes == {"not run": "verdict ", "not learned": "verdict unlearned", **unsure}
+    colours = re.findall("--unlearned: (#[0-9a-f]+);", (tmp_path / "index.html").read_text())
+    assert len(set(colours)) == 2, "one on a light page and one on a dark page"
 
 
 def test_every_claim_has_a_row_and_nothing_missing_is_hidden(tmp_path):
-    make_run(tmp_path / "run", claims=[{"id": "va-train", "value": 0.25}, {"id": "va-leak", "value": 0.25}])
+    verdicts = {"va-train": "not run", "va-leak": "reproduced", "tk-gru-rhythm": "not learned"}
+    for seed in range(3):
+        parameters = RESULT["parameters"] | {"seed": seed}
+        make_run(tmp_path / f"{seed}", parameters=parameters, claims=[{"id": id, "value": 0.25} for id in verdicts])
     page = write(tmp_path)
-    verdicts = {"va-train": "not run", "va-leak": "reproduced"}
     expected = [(claim.paper, verdicts.get(claim.id, "not run")) for claim in rules.claims().values()]
     assert [(row["data-paper"], row["data-verdict"]) for row in claim_rows(page)] == expected
     assert len([element for element in page.all("table") if element.get("id") == "claims"]) == 1
     text = without_details(page)
-    assert "0.25 not run tested at the paper's scale only; the figure is of the quick profile quick" in text
+    assert "0.25 (0.25 to 0.25) not run judged from paper on; the figure is of the quick profile quick" in text
     assert "– not run no run has measured it – – –" in text
     assert f"– not run no run has measured it; {scoreboard.LISTEN} – – –" in text
     assert ("form", {"id": "filter", "aria-label": "Which claims are shown", "hidden": None}) in page.elements
     assert [choice["name"] for choice in page.all("select")] == ["paper", "verdict"]
     options = re.findall("<option>(.*?)</option>", (tmp_path / "index.html").read_text())
     papers = list(dict.fromkeys(claim.paper for claim in rules.claims().values()))
-    assert options == [*papers, "not run", "reproduced"]
+    assert options == [*papers, "not learned", "not run", "reproduced"]
 
 
 def test_the_table_of_the_scoreboard(tmp_path):
@@ -251,9 +262,9 @@ def test_the_table_of_the_scoreboard(tmp_path):
 
 
 def test_runs_of_different_data_are_not_mixed_unless_told_to(tmp_path, capsys):
-    for name, seed, fingerprint in (("one", 0, "0123"), ("two", 1, "4567")):
+    for name, seed, fingerprint in (("one/run", 0, "0123"), ("one/run_2", 2, "0123"), ("two/run", 1, "4567")):
         parameters = RESULT["parameters"] | {"seed": seed}
-        make_run(tmp_path / name / "run", parameters=parameters, data_fingerprint=fingerprint)
+        make_run(tmp_path / name, parameters=parameters, data_fingerprint=fingerprint)
     make_run(tmp_path / "other_notebook", notebook="03_gru_next_note", data_fingerprint="89ab")
     make_run(tmp_path / "other_profile", parameters=RESULT["parameters"] | {"profile": "paper"}, data_fingerprint="x")
     before = sorted(tmp_path.rglob("*"))
@@ -433,7 +444,7 @@ addEventListener("load", async () => {
     select.dispatchEvent(new Event("input", {bubbles: true}));
     return [shown().length, document.querySelector("output").value];
   };
-  const counts = [[shown().length, document.querySelector("output").value], choose("verdict", "reproduced"),
+  const counts = [[shown().length, document.querySelector("output").value], choose("verdict", "not learned"),
     choose("paper", "mischler"), choose("verdict", ""), choose("paper", "")];
   probe.textContent = JSON.stringify({problems, counts, width: innerWidth, page: document.documentElement.scrollWidth,
     durations: players.map(player => player.duration), widths: images.map(image => image.naturalWidth)});
@@ -444,8 +455,8 @@ addEventListener("load", async () => {
 
 @pytest.mark.parametrize("width", [500, 1200])  # the least that Chromium takes, and a screen
 def test_the_page_plays_in_chromium_without_an_error(width, systems, tmp_path, chromium):
-    make_run(tmp_path / "02_lstm_next_note" / "seed=0,architecture=a%2Fb c")
-    make_run(tmp_path / "02_lstm_next_note" / "seed=1")
+    make_run(tmp_path / "02_lstm_next_note" / "seed=0,architecture=a%2Fb c", baselines=[])
+    make_run(tmp_path / "02_lstm_next_note" / "seed=1", baselines=[])
     systems["band"] = [system("one", overlaps={f"measure_{number}": 0.5 for number in range(30)})]
     write(tmp_path)
     page = tmp_path / "index.html"

@@ -457,7 +457,7 @@ def test_a_grammar_of_another_vocabulary_is_refused(model):
     with pytest.raises(ValueError, match=f"grammar is of {classes + 1} classes and the model has {classes} outputs"):
         sample.generate(stepper, prompt, 2, np.random.default_rng(0), grammar=np.zeros((1, classes + 1), int))
     for wrong in (-1, classes):
-        with pytest.raises(ValueError, match=f"the grammar knows 0 to {classes - 1}"):
+        with pytest.raises(ValueError, match=f"the model knows 0 to {classes - 1}"):
             sample.generate(
                 stepper, prompt * 0 + wrong, 2, np.random.default_rng(0), grammar=np.zeros((1, classes), int)
             )

@@ -181,3 +181,90 @@ def test_ngram_nll_is_what_searching_for_each_history_finds(training, held_out, 
 def test_ngram_nll_refuses_what_it_cannot_count(training, held_out, order, message):
     with pytest.raises(ValueError, match=message):
         measure.baselines.ngram_nll(training, held_out, 4, order)
+
+
+# ---------------------------------------------------------------- tables, copies and noise, by hand
+
+
+def steps(*rows):
+    """Rolls from rows of 0 and 1."""
+    return np.array(rows, bool)
+
+
+def test_markov_nll_by_hand():
+    train = [steps([1], [1], [1], [0], [0])]  # after sound: sound twice, silence once; after silence: silence once
+    after_sound, after_silence = 2.5 / 4, 0.5 / 2
+    test = steps([1], [1], [0], [1])
+    expected = -(np.log(after_sound) + np.log(1 - after_sound) + np.log(after_silence)) / 3
+    assert measure.baselines.markov_nll(train, [test]) == pytest.approx(expected)
+
+
+def test_markov_nll_beats_frequencies_where_notes_are_held():
+    held = [np.repeat(np.random.default_rng(seed).random((40, 6)) < 0.3, 8, axis=0) for seed in range(4)]
+    markov = measure.baselines.markov_nll(held[:3], held[3:])
+    assert markov < 0.8 * measure.baselines.marginal_nll(held[:3], held[3:])
+
+
+def test_the_last_step_is_held_and_a_block_is_played_again():
+    blocks = steps([[1, 0], [0, 1]])  # one block of two steps and two pitches
+    assert measure.baselines.hold_last(blocks, 3).tolist() == [[[False, True]] * 3]
+    assert measure.baselines.repeat_block(blocks, 3)[0].tolist() == [[True, False], [False, True], [True, False]]
+
+
+def test_block_table_by_hand():
+    blocks = steps([[1]], [[1]], [[0]])  # three blocks of one step and one pitch
+    following = steps([[1], [0]], [[1], [1]], [[0], [0]])
+    found = measure.baselines.block_table(blocks, following, steps([[1]], [[0]]))
+    sounded = [2.5 / 3, 1.5 / 3]  # of both blocks that sounded, at the first and the second step after
+    expected = [[(2 + 4 * sounded[0]) / 6, (1 + 4 * sounded[1]) / 6], [4 * 0.25 / 5, 4 * 0.25 / 5]]
+    assert found[..., 0] == pytest.approx(np.array(expected))
+
+
+def test_block_table_tells_long_notes_from_short_ones():
+    rng = np.random.default_rng(0)
+    long = rng.random((400, 1, 3)) < 0.5
+    blocks = np.repeat(long, 16, axis=1) | (np.arange(16) == 15)[:, None]  # every pitch sounds at the last step
+    following = np.repeat(long, 4, axis=1)
+    found = measure.baselines.block_table(blocks[:300], following[:300], blocks[300:])
+    assert ((found > 0.5) == following[300:]).all()
+
+
+def test_block_nll_by_hand_and_of_sure_errors():
+    probability = np.array([[[0.5, 0.25], [0.5, 0.5]]])  # one block of two steps and two pitches
+    truth = steps([[1, 0], [0, 0]])
+    assert measure.baselines.block_nll(probability, truth) == pytest.approx(-(3 * np.log(0.5) + np.log(0.75)) / 2)
+    assert np.isfinite(measure.baselines.block_nll(np.zeros((1, 1, 1)), np.ones((1, 1, 1), bool)))
+
+
+def test_f1_by_hand():
+    assert measure.baselines.f1(steps([1, 1, 0]), steps([1, 0, 1])) == 0.5
+    assert measure.baselines.f1(steps([1, 0]), steps([1, 0])) == 1
+    assert math.isnan(measure.baselines.f1(steps([0]), steps([0])))
+
+
+def test_pca_rebuilds_what_lies_on_its_components():
+    rng = np.random.default_rng(0)
+    patterns = rng.random((2, 12)) < 0.5
+    pieces = np.concatenate([patterns[[0]], patterns[[1]], patterns[[0]] & ~patterns[[0]]] * 4).reshape(12, 3, 4)
+    assert measure.baselines.pca(pieces, pieces, 2) == pytest.approx(pieces.astype(float), abs=1e-9)
+    worse = np.abs(measure.baselines.pca(pieces, pieces, 1) - pieces).mean()
+    assert worse > 0.01
+
+
+def test_nearest_by_hand():
+    train = steps([[1, 1, 0]], [[0, 0, 1]])
+    assert measure.baselines.nearest(train, steps([[1, 0, 0]], [[0, 1, 1]], [[0, 0, 1]]))[:, 0].tolist() == [
+        [True, True, False],
+        [False, False, True],
+        [False, False, True],
+    ]
+
+
+def test_noise_is_as_dense_as_the_music():
+    rolls = np.zeros((50, 20, 128, 2), bool)
+    rolls[:, :, 60, 0] = True
+    rolls[:, ::2, 40:44, 1] = True
+    for by_pitch in (False, True):
+        made = measure.baselines.noise(rolls, np.random.default_rng(0), by_pitch)
+        assert made.mean((0, 1, 2)) == pytest.approx(rolls.mean((0, 1, 2)), rel=0.1)
+    assert made[:, :, 60, 0].all() and not made[:, :, 61, 0].any()  # by pitch

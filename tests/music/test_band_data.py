@@ -333,6 +333,5 @@ def test_comparable_length_is_one_that_five_songs_reach():
     bands = music.band_data.pack([np.zeros((steps, 128, 5), bool) for steps in lengths], list("abcdef"), 2, "")
     assert bands.comparable_length(64, 32) == 64  # five songs are longer
     assert bands.comparable_length(256, 32) == 96  # the fifth has 100 steps, three blocks
-    assert bands.comparable_length(256, 32, songs=2) == 256
     assert bands.comparable_length(256, 128) == 128  # a block, though the fifth is shorter
     assert bands.part([0, 1]).comparable_length(512, 32) == 256  # of fewer songs, the shortest

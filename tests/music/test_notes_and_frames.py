@@ -375,10 +375,10 @@ def test_scores_on_the_grid_survive_frames_but_for_touching_repeated_notes(gaps)
 def test_frames_to_score_writes_what_it_is_told(tmp_path):
     roll = np.zeros((8, 128), bool)
     roll[2:5, 60] = roll[7, 127] = roll[0, 0] = True
-    score = music.frames.to_score(roll, steps_per_beat=2, tempo=75, velocity=100, program=33)
+    score = music.frames.to_score(roll, steps_per_beat=2, tempo=75)
     score.dump_midi(tmp_path / "roll.mid")
     track = symusic.Score(tmp_path / "roll.mid").tracks[0]
-    assert (track.program, {note.velocity for note in track.notes}) == (33, {100})
+    assert (track.program, {note.velocity for note in track.notes}) == (0, {80})
     assert np.array_equal(music.frames.from_score(symusic.Score(tmp_path / "roll.mid"), steps_per_beat=2), roll)
     assert symusic.Score(tmp_path / "roll.mid").tempos[0].qpm == pytest.approx(75)
 
