@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import symusic
 
 from course_lib import files
@@ -113,13 +114,16 @@ class Run:
             baselines: the same figure of each baseline, by name.
             more_is_better: of the figure.
         """
-        best = (max if more_is_better else min)(baselines, key=lambda name: baselines[name])
-        beaten = bool(value > baselines[best] if more_is_better else value < baselines[best])
+        finite = {name: float(each) for name, each in baselines.items() if np.isfinite(each)}
+        if not finite:
+            raise ValueError(f"{network} has no baseline with a finite {figure}: give one that needs no network.")
+        best = (max if more_is_better else min)(finite, key=lambda name: finite[name])
+        beaten = bool(value > finite[best] if more_is_better else value < finite[best])
         entry = {"network": network, "figure": figure, "value": value, "best": best, "baselines": dict(baselines)}
         others = [each for each in self.record.baselines if each["network"] != network]
         self.record.baselines = [*others, plain(entry | {"beaten": beaten}, network)]
-        verb = "beats" if beaten else "does not beat"
-        return f"{network} {verb} the best of them ({best}): {value:.3f} against {baselines[best]:.3f} ({figure})."
+        verb, figures = "beats" if beaten else "does not beat", f"{value:.3f} against {finite[best]:.3f} ({figure})"
+        return f"{network} {verb} the best of what needs no network, {best}: {figures}."
 
     def claim(self, id: str, value: float, detail: Any = None, heard: Heard | None = None) -> None:
         """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.

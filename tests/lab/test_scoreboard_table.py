@@ -27,7 +27,8 @@ def test_the_scoreboard_shows_every_verdict():
     page = scoreboard.table(rows).to_html()
     for text in (
         "0.935 [0.9, 0.97]", "0.5", "[-2e+03, 10]", "reproduced", "not reproduced", "inconclusive",
-        "not learned (GRU does not beat", "needs listeners", "not run (judged at the paper", "–", "claim va-e", "above 0.9", "94 %",
+        "not learned (GRU does not beat", "needs listeners", "not run (judged at the paper", "–",
+        "claim va-e", "above 0.9", "94 %",
     ):  # fmt: skip
         assert text in page, text
     styled = scoreboard.table(rows)
