@@ -1,4 +1,4 @@
-"""Build the embedded corpus into the cache, once:  python -m data_scripts.build_embedded"""
+"""Build the embedded corpus into the cache, once: `python -m data_scripts.build_embedded`."""
 
 import time
 from collections import Counter

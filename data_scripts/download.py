@@ -1,4 +1,4 @@
-"""Fetch public data sets into the cache, every file checked:  python -m data_scripts.download jsb asap
+"""Fetch public data sets into the cache, every file checked: `python -m data_scripts.download jsb asap`.
 
 Not by pooch, which neither resumes nor lets a second process wait: all that it does here is one line, the checksum.
 """

@@ -1,4 +1,4 @@
-"""Turn LPD-5-cleansed into packed band rolls, in bounded memory:  python -m data_scripts.lpd5
+"""Turn LPD-5-cleansed into packed band rolls, in bounded memory: `python -m data_scripts.lpd5`.
 
 The Lakh Pianoroll Dataset (Dong et al., 2018): songs for drums, piano, guitar, bass and strings at 24 steps a beat. The
 folder --out receives what `music.band_data` maps from disk, songs in the order of their names, 250 to a shard:

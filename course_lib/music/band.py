@@ -50,7 +50,7 @@ def heard_notes(score: symusic.Score) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def from_score(score: symusic.Score, steps_per_beat: int = 2) -> np.ndarray:
-    """bool `(time, 128, 5)` of a score in ticks: True while an instrument sounds a pitch.
+    """Bool `(time, 128, 5)` of a score in ticks: True while an instrument sounds a pitch.
 
     Times go to the nearest step; of a drum stroke the first step alone is kept, as more would hide the next stroke.
     Step 0 begins a bar: bars are counted from where the first 4/4 begins, and an upbeat ends a bar of its own.
@@ -67,7 +67,7 @@ def from_score(score: symusic.Score, steps_per_beat: int = 2) -> np.ndarray:
 def from_notes(
     start: np.ndarray, end: np.ndarray, pitch: np.ndarray, channel: np.ndarray, quarter: int, steps_per_beat: int
 ) -> np.ndarray:
-    """bool `(time, 128, 5)` of notes with times in ticks, `quarter` of them a beat, from the first bar line."""
+    """Bool `(time, 128, 5)` of notes with times in ticks, `quarter` of them a beat, from the first bar line."""
     first, last = frames.nearest_steps(start, end, quarter, steps_per_beat)
     first = np.maximum(first, 0)
     last = np.where(channel == DRUMS, first + 1, np.maximum(first + 1, last))

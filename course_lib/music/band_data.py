@@ -56,13 +56,13 @@ class Bands:
         return np.stack([self.places[song, 0], self.places[song, 1] + position * hop], axis=1)
 
     def openings(self, length: int, count: int) -> np.ndarray:
-        """bool `(count, length, 128, 5)`: songs after their first bar, used again where there are fewer songs."""
+        """Bool `(count, length, 128, 5)`: songs after their first bar, used again where there are fewer songs."""
         bar = band.BEATS_PER_BAR * self.steps_per_beat
         windows = self.windows(bar + length, int(self.places[:, 2].max())) + [0, bar]
         return self.cut(windows[np.arange(count) % len(windows)], length)
 
     def excerpts(self, length: int, most: int = 300) -> np.ndarray:
-        """bool `(pieces, length, 128, 5)`: the songs cut without overlap; `most` of the pieces, evenly spread."""
+        """Bool `(pieces, length, 128, 5)`: the songs cut without overlap; `most` of the pieces, evenly spread."""
         windows = self.windows(length, length)
         return self.cut(windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)], length)
 

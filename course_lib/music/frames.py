@@ -16,7 +16,7 @@ STEP_TICKS = 120  # of the scores made from frames
 
 
 def from_score(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
-    """bool `(time, 128)` of a score in ticks: True while a pitch sounds; `(0, 128)` if none does.
+    """Bool `(time, 128)` of a score in ticks: True while a pitch sounds; `(0, 128)` if none does.
 
     A note sounds from its start to its end, both at the nearest step (halfway up), and for one step at least.
     """
@@ -28,7 +28,7 @@ def from_score(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
 
 
 def onsets(score: symusic.Score, steps_per_beat: int = 4) -> np.ndarray:
-    """bool `(time, 128)`, of the shape of :func:`from_score`: True where a note begins."""
+    """Bool `(time, 128)`, of the shape of :func:`from_score`: True where a note begins."""
     first, last, pitch = _steps(score, steps_per_beat)
     roll = np.zeros((last.max(initial=0), 128), bool)
     roll[first, pitch] = True

@@ -199,6 +199,6 @@ def piano_score(
 def note_list(
     start: np.ndarray, length: np.ndarray, pitch: np.ndarray, velocity: int = 80
 ) -> symusic.core.NoteTickList:
-    """symusic's notes from columns, times in ticks."""
+    """Symusic's notes from columns, times in ticks."""
     times, pitches = (start.astype(np.int32), length.astype(np.int32)), pitch.astype(np.int8)
     return symusic.Note.from_numpy(*times, pitches, np.full(len(pitch), velocity, np.int8))
