@@ -172,9 +172,10 @@ def _read_cache(path: Path) -> list[midi.Piece] | None:
 def _build_cache(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        works = sorted(_converted_works())  # before the file is opened: a process that is stopped here leaves nothing
         written = set()
         with files.atomic_write(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in sorted(_converted_works()):
+            for name, content in works:
                 if content not in written:  # some works stand twice under two names, note for note
                     archive.writestr(f"{name}.mid", content)
                     written.add(content)
