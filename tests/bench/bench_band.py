@@ -56,9 +56,9 @@ def _chorales(folder: Path) -> list[Path]:
 
 def pypianoroll_band(file: Path) -> np.ndarray:
     """The band of a file by pypianoroll: read, set the resolution, merge by the rule of LPD-5, binarize."""
-    music = pypianoroll.read(file).set_resolution(STEPS)
-    roll = np.zeros((music.get_max_length(), 128, len(music.band.INSTRUMENTS)), bool)
-    for track in music.tracks:
+    multitrack = pypianoroll.read(file).set_resolution(STEPS)
+    roll = np.zeros((multitrack.get_max_length(), 128, len(music.band.INSTRUMENTS)), bool)
+    for track in multitrack.tracks:
         channel = music.band.instrument(symusic.Track(str(track.name), track.program, track.is_drum))
         if channel is not None:
             roll[: len(track.pianoroll), :, channel] |= track.pianoroll > 0
