@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from course_lib import files
-from course_lib.lab.schema import Heard
+from course_lib.lab.schema import Heard, Record
 from course_lib.learn.profiles import PROFILES
 
 FEWEST_LISTENERS = 5  # for a verdict: fewer agree by chance too often (see `listening.analysis`)
@@ -28,12 +28,16 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     claim: str
     published: str
     measure: str  # what the scalar is, or the proxy where only listeners can tell
+    unit: str  # of the scalar
     why: str  # why the line stands where it does
     above: float = math.nan  # reproduced when the scalar is greater than this
     below: float = math.nan  # reproduced when the scalar is at most this
     listeners: bool = False
     heard: str = ""  # what listeners' answers are made into, judged against 0
-    profile: str = ""  # the smallest that can judge it; "" stands for quick
+    profile: Literal["quick", "night", "paper"] = "night"  # the smallest that can judge it
+    data: Literal["any", "bands"] = "any"  # "bands": only songs that people wrote for a band can judge it
+    apart: str = ""  # why it is no finding about the paper and counted apart, such as "true by construction"
+    suspect: float = math.nan  # a figure beyond this is too good to stand before a leak is ruled out
     networks: list[str] = []  # which must have beaten their baselines, as `Run.baseline` names them; "*": every one
     seeds: int = 3  # for a verdict, at least
 
@@ -41,8 +45,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def rule(self) -> str:
         """The rule in words."""
         words = f"at most {self.below:g}" if math.isnan(self.above) else f"above {self.above:g}"
-        words = "listeners decide; the figure is a proxy" if self.listeners else words
-        return words + (f", {self.profile} profile or larger" if self.profile else "")
+        return "listeners decide" if self.listeners else words
 
 
 class Verdict(NamedTuple):
@@ -56,17 +59,27 @@ class Verdict(NamedTuple):
 
 
 @cache
+def _content() -> dict[str, Any]:
+    return tomllib.loads(Path(files.__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+
+
+@cache
 def claims() -> dict[str, Claim]:
     """Every claim of `claims.toml` by id, in file order."""
-    entries = tomllib.loads(Path(files.__file__).with_name("claims.toml").read_text(encoding="utf-8"))["claim"]
-    return {claim.id: claim for claim in msgspec.convert(entries, list[Claim])}
+    return {claim.id: claim for claim in msgspec.convert(_content()["claim"], list[Claim])}
 
 
-def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick") -> Verdict:
-    """Judge a claim from its scalars, one a seed, all measured in one profile.
+def papers() -> dict[str, str]:
+    """What each paper is about, by the key that claims name it by."""
+    return _content()["papers"]
+
+
+def verdict(claim: Claim, values: Sequence[float | None], profile: str = "night", data: str = "") -> Verdict:
+    """Judge a claim from its scalars, one a seed, all measured in one profile and on one `data` ("embedded" or a path).
 
     The 95 % Student t interval of their mean lies wholly on one side of the line, or the claim is inconclusive, as it
-    is where a run diverged (None, NaN or infinity) and with fewer seeds than the claim asks for.
+    is where a run diverged (None, NaN or infinity), with fewer seeds than the claim asks for, and where the figure is
+    too good.
     """
     if not values:
         return Verdict("not run", None, None, None, "no run has measured it")
@@ -77,6 +90,8 @@ def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick"
     outcome, reason = ("reproduced" if right == {True} else "not reproduced"), ""
     if len(right) == 2:
         outcome, reason = "inconclusive", "the interval over seeds spans the line"
+    if mean is not None and (mean > claim.suspect if math.isnan(claim.below) else mean < claim.suspect):
+        outcome, reason = "inconclusive", f"beyond {claim.suspect:g}: too good to stand before a leak is ruled out"
     if len(values) < claim.seeds:
         outcome, reason = "inconclusive", f"{len(values)} of {claim.seeds} seeds"
     if len(finite) < len(values):
@@ -84,28 +99,34 @@ def verdict(claim: Claim, values: Sequence[float | None], profile: str = "quick"
         outcome, reason = "inconclusive", f"{lost} gave no finite value (diverged)"
     if claim.listeners:
         outcome, reason = "needs listeners", ""
-    elif claim.profile and PROFILES.index(profile) < PROFILES.index(claim.profile):
+    elif PROFILES.index(profile) < PROFILES.index(claim.profile):
         outcome, reason = "not run", f"judged from {claim.profile} on; the figure is of the {profile} profile"
+    elif claim.data == "bands" and data == "embedded":
+        outcome, reason = "not run", "only real bands can judge it: the chorale band doubles its voices by rule"
     return Verdict(outcome, mean, low, high, reason)
 
 
-def not_learned(claim: Claim, runs: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+def not_learned(claim: Claim, runs: Sequence[Record]) -> str:
     """Why the networks of a claim have not learned, from what `Run.baseline` recorded in each run; "" where they have.
 
-    A network has learned where it beats the best answer without a network by more than the 95 % interval over seeds.
+    A network has learned where it beats the best answer without a network by more than the 95 % interval over seeds,
+    and where its training stopped because validation no longer improved.
     """
-    recorded = {row["network"] for rows in runs for row in rows}
+    recorded = {row["network"] for run in runs for row in run.baselines}
     networks = sorted(recorded) or claim.networks if "*" in claim.networks else claim.networks
     for network in networks:
-        rows = [row for rows in runs for row in rows if row["network"] == network]
+        rows = [(run, row) for run in runs for row in run.baselines if row["network"] == network]
         if len(rows) < len(runs):
             return f"no baseline was recorded for {'its networks' if network == '*' else network}"
-        if any(None in (row["value"], row["baselines"][row["best"]]) for row in rows):
+        if any(None in (row["value"], row["baselines"][row["best"]]) for _, row in rows):
             return f"{network} or what needs no network gave no finite value (diverged)"
-        gains = [abs(row["value"] - row["baselines"][row["best"]]) * (1 if row["beaten"] else -1) for row in rows]
+        gains = [abs(row["value"] - row["baselines"][row["best"]]) * (1 if row["beaten"] else -1) for _, row in rows]
         gain, low, _ = interval(gains)
         if (gain if low is None else low) <= 0:
-            return f"{network} does not beat what needs no network ({rows[0]['best']})"
+            return f"{network} does not beat what needs no network ({rows[0][1]['best']})"
+        trainings = [run.trainings.get(name) for run, row in rows if (name := row.get("training"))]
+        if any(training is None or training.stopped != "patience" for training in trainings):
+            return f"{network} was still improving when its training ended"
     return ""
 
 

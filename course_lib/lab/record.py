@@ -103,7 +103,13 @@ class Run:
         _put(self.record.systems, System(name, kind, real, paths, float(beats), silent, **figures))  # type: ignore[arg-type]
 
     def baseline(
-        self, network: str, figure: str, value: float, baselines: Mapping[str, float], more_is_better: bool = False
+        self,
+        network: str,
+        figure: str,
+        value: float,
+        baselines: Mapping[str, float],
+        more_is_better: bool = False,
+        training: str = "",
     ) -> str:
         """Record a network beside what needs no network, on held-out songs; a sentence that says which is better.
 
@@ -113,6 +119,8 @@ class Run:
             value: of the network.
             baselines: the same figure of each baseline, by name.
             more_is_better: of the figure.
+            training: the folder in `checkpoints/` where the network was trained: verdicts wait until that training
+                stopped by patience. Without, as for a GAN, there is no held-out loss to watch.
         """
         finite = {name: float(each) for name, each in baselines.items() if np.isfinite(each)}
         if not finite:
@@ -120,6 +128,7 @@ class Run:
         best = (max if more_is_better else min)(finite, key=lambda name: finite[name])
         beaten = bool(value > finite[best] if more_is_better else value < finite[best])
         entry = {"network": network, "figure": figure, "value": value, "best": best, "baselines": dict(baselines)}
+        entry["training"] = training
         others = [each for each in self.record.baselines if each["network"] != network]
         self.record.baselines = [*others, plain(entry | {"beaten": beaten}, network)]
         verb, figures = "beats" if beaten else "does not beat", f"{value:.3f} against {finite[best]:.3f} ({figure})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -10,29 +10,47 @@ import numpy as np
 Song = TypeVar("Song")
 
 
-def split_songs(songs: Sequence[Song], parts: Sequence[int] = (10, 3, 3), seed: int = 0) -> list[list[Song]]:
+def split_songs(
+    songs: Sequence[Song], parts: Sequence[int] = (10, 3, 3), seed: int = 0, groups: Sequence[Hashable] | None = None
+) -> list[list[Song]]:
     """Whole songs dealt at random into parts of the given proportions, each with at least one song.
 
     As many songs as `sum(parts)` give exactly those counts. No song stands in two parts, so a held-out song shares no
     bar with the training songs.
 
+    Args:
+        songs: names, numbers or the songs themselves.
+        parts: such as training, validation and test.
+        seed: deals differently.
+        groups: one entry a song; songs with equal entries come into the same part, as near twins
+            (`music.twins.near_twins`) and movements of one work should. Counts then fit as nearly as groups allow.
+
     Raises:
-        ValueError: fewer songs than parts.
+        ValueError: fewer songs, or groups of songs, than parts.
     """
-    if len(songs) < len(parts):
+    together: dict[Hashable, list[Song]] = {}
+    for song, group in zip(songs, range(len(songs)) if groups is None else groups, strict=True):
+        together.setdefault(group, []).append(song)
+    if len(together) < len(parts):
         raise ValueError(
             f"A split by song into {len(parts)} parts needs at least {len(parts)} songs, and there are "
-            f"{len(songs)}: add songs to the data."
+            f"{len(together)}{' groups of them' if len(together) < len(songs) else ''}: add songs to the data."
         )
-    order = np.random.default_rng(seed).permutation(len(songs))
     ideal = np.array(parts) / sum(parts) * len(songs)
     counts = np.maximum(1, np.floor(ideal).astype(int))
     while counts.sum() < len(songs):
         counts[np.argmax(ideal - counts)] += 1
     while counts.sum() > len(songs):
         counts[np.argmax(counts)] -= 1
-    edges = np.cumsum([0, *counts])
-    return [[songs[i] for i in order[start:end]] for start, end in zip(edges, edges[1:], strict=False)]
+    dealt: list[list[Song]] = [[]]
+    order = np.random.default_rng(seed).permutation(len(together))
+    lists = list(together.values())
+    for left, number in zip(range(len(order), 0, -1), order, strict=True):
+        full = len(dealt[-1]) >= counts[len(dealt) - 1] or left <= len(parts) - len(dealt)
+        if dealt[-1] and full and len(dealt) < len(parts):
+            dealt.append([])
+        dealt[-1] += lists[number]
+    return dealt
 
 
 class Vocabulary:

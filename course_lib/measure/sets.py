@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from math import nan
 from typing import Any
 
@@ -62,13 +62,41 @@ def compare(generated: Sequence[dict[str, float]], real: Sequence[dict[str, floa
     return rows
 
 
-def mean_overlap(rows: Sequence[dict[str, Any]]) -> float:
-    """Mean "overlap", 0 to 1, of the rows of `compare`, over the measures that real music has.
+def mean_overlap(rows: Sequence[dict[str, Any]], measures: Collection[str] | None = None) -> float:
+    """Mean "overlap", 0 to 1, of the rows of `compare`, over the measures that real music has (or those named).
 
     A measure that the generated pieces lack, as silent ones do, counts 0. nan where real music has none.
     """
-    shared = [np.nan_to_num(row["overlap"]) for row in rows if not math.isnan(row["real"])]
+    shared = [
+        np.nan_to_num(row["overlap"])
+        for row in rows
+        if not math.isnan(row["real"]) and (measures is None or row["measure"] in measures)
+    ]
     return float(np.mean(shared)) if shared else nan
+
+
+def place(
+    generated: Sequence[dict[str, float]],
+    real: Sequence[dict[str, float]],
+    noise: Sequence[dict[str, float]],
+    other_real: Sequence[dict[str, float]],
+) -> dict[str, float]:
+    """Where a set of pieces stands between a floor and a ceiling: 0 is noise, 1 is other real music.
+
+    Each argument is what `measures` returned for each piece of a set: the generated one, held-out real music, noise of
+    its density (`baselines.noise`), and other real music, such as the validation songs. Measures that are constant in
+    real music, by the encoding or for want of bars, are left out, as all sets agree in them. Take sets of equal size.
+
+    Returns:
+        The mean overlaps with `real`: "overlap" of the generated pieces, "floor" of noise and "ceiling" of other real
+        music; and "place", (overlap - floor) / (ceiling - floor), below 0 where noise is more like real music and nan
+        where the ceiling is no higher than the floor.
+    """
+    varied = {name for name in real[0] if len({piece[name] for piece in real if not math.isnan(piece[name])}) > 1}
+    sets = {"overlap": generated, "floor": noise, "ceiling": other_real}
+    found = {name: mean_overlap(compare(pieces, real), varied) for name, pieces in sets.items()}
+    height = found["ceiling"] - found["floor"]
+    return found | {"place": (found["overlap"] - found["floor"]) / height if height > 0 else nan}
 
 
 def changes(roll: Roll) -> list[bytes]:

@@ -8,6 +8,6 @@ A new data set: MIDI files need no code, as `data` may be any folder; their addr
 Another kind of file is read in `corpus.load` (scores) or `band_data.load` (bands), and known by `corpus.state`.
 """
 
-from course_lib.music import band, band_data, chorale_band, corpus, datasets, frames, midi, notes
+from course_lib.music import band, band_data, chorale_band, corpus, datasets, frames, midi, notes, twins
 
-__all__ = ["band", "band_data", "chorale_band", "corpus", "datasets", "frames", "midi", "notes"]
+__all__ = ["band", "band_data", "chorale_band", "corpus", "datasets", "frames", "midi", "notes", "twins"]

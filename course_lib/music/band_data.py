@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.music import band, chorale_band, midi
+from course_lib.music import band, chorale_band, midi, twins
 
 CELLS = 128 * len(band.INSTRUMENTS)  # of one step of a band
 
@@ -65,6 +65,10 @@ class Bands:
         """Bool `(pieces, length, 128, 5)`: the songs cut without overlap; `most` of the pieces, evenly spread."""
         windows = self.windows(length, length)
         return self.cut(windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)], length)
+
+    def near_twins(self) -> list[int]:
+        """A number for each song, the same for near twins (`twins.near_twins`); drums do not count."""
+        return twins.near_twins([self[song][..., : band.DRUMS].max(axis=-1) for song in range(len(self))])
 
     def comparable_length(self, length: int, block: int) -> int:
         """`length` steps, or fewer whole blocks where fewer than five songs are so long; a block at least."""
