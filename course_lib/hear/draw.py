@@ -1,25 +1,34 @@
-"""Pictures: piano rolls, training curves, comparisons. Every function returns a closed matplotlib figure."""
+"""Pictures: piano rolls, training curves, comparisons. Every function returns a closed matplotlib figure.
+
+They are narrow and their letters large, so that they can be read on a telephone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 import symusic
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from course_lib.music.band import BEATS_PER_BAR, DRUMS, INSTRUMENTS
 
-WIDTH, HEIGHT = 7, 2.6  # inches
-COLOURS = matplotlib.colormaps["cividis"]  # reads the same with and without colour vision
+WIDTH, HEIGHT = 5.6, 2.6  # inches
+COLOURS = matplotlib.colormaps["cividis"]  # for quantities: reads the same with and without colour vision
+# For kinds: blue, vermilion, green, purple, orange, sky blue, black (Okabe and Ito 2008), told apart by everybody.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
-def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None) -> Figure:
-    """Pitch over time in quarter notes, one line a note and one shade a track; at most `beats` of them."""
+def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None, beats_per_bar: float = 4) -> Figure:
+    """Pitch over time in quarter notes, one line a note and one colour a track; at most `beats` of them.
+
+    A line stands at each octave's C and, heavier, at each bar line.
+    """
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")
     tracks = [track for track in score.tracks if track.notes and not track.is_drum]
     lowest, highest, end = 60, 72, 4.0
@@ -28,14 +37,23 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
         start = notes["time"] / score.ticks_per_quarter
         stop = start + notes["duration"] / score.ticks_per_quarter
         pitch = notes["pitch"].astype(int)
-        axes.hlines(pitch, start, stop - 0.03, linewidths=2.5, colors=[COLOURS(index / max(1, len(tracks) - 1) * 0.8)])
+        axes.hlines(pitch, start, stop - 0.03, linewidths=2.5, colors=[PALETTE[index % len(PALETTE)]])
         lowest, highest = min(lowest, pitch.min()), max(highest, pitch.max())
         end = max(end, stop.max())
-    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 4, 8], integer=True))
     axes.set(xlim=(0, min(end, beats or end)), ylim=(lowest - 2, highest + 2))
-    axes.set(xlabel="time (quarter notes)", ylabel="pitch (MIDI number)", title=title)
-    axes.grid(alpha=0.3)
+    bars_apart = max(1, round(axes.get_xlim()[1] / beats_per_bar / 8))  # some eight bar lines
+    axes.xaxis.set_major_locator(MultipleLocator(bars_apart * beats_per_bar))
+    _name_octaves(axes)
+    axes.set(xlabel="time (quarter notes; lines at bars)", ylabel="pitch", title=title)
+    axes.grid(axis="x", color="0.6")
+    axes.grid(axis="y", alpha=0.3)
     return _closed(figure)
+
+
+def _name_octaves(axes: Axes) -> None:
+    """Pitches by the names of their octaves: C4 is MIDI number 60."""
+    axes.set_yticks(cs := [pitch for pitch in range(0, 128, 12) if axes.get_ylim()[0] <= pitch <= axes.get_ylim()[1]])
+    axes.set_yticklabels([f"C{pitch // 12 - 1}" for pitch in cs])
 
 
 def band(roll: np.ndarray, title: str, steps_per_beat: int) -> Figure:
@@ -49,55 +67,76 @@ def band(roll: np.ndarray, title: str, steps_per_beat: int) -> Figure:
             origin="lower",
             aspect="auto",
             interpolation="nearest",
-            cmap=ListedColormap(["white", "#00224e"]),
+            cmap=ListedColormap(["white", PALETTE[channel]]),
             vmin=0,
             vmax=1,
             extent=(0, len(roll) / steps_per_beat / BEATS_PER_BAR, lowest - 0.5, highest - 0.5),
         )
-        axes.set_ylabel(f"{name}\n(pitch)" if channel < DRUMS else f"{name}\n(sound)", fontsize=8)
-        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes.tick_params(labelsize=7)
+        axes.set_ylabel(name)
+        if channel < DRUMS:
+            _name_octaves(axes)
+        else:  # a number is an instrument
+            axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.grid(axis="x", alpha=0.4)
     rows[0].set_title(title)
     rows[-1].set_xlabel("time (bars)")
     return _closed(figure)
 
 
-def curves(histories: dict[str, dict[str, Sequence[float]]], metric: str, title: str, unit: str) -> Figure:
+def curves(
+    histories: dict[str, dict[str, Sequence[float]]],
+    metric: str,
+    title: str,
+    unit: str,
+    lines: Mapping[str, float] | None = None,
+) -> Figure:
     """One metric of several trainings over their epochs: solid for training data, dashed for held-out data.
 
-    `histories` holds a history of `learn.train.fit` under each name; `metric` is the end of the names of its entries.
+    Args:
+        histories: under each name a history of `learn.train.fit`.
+        metric: the end of the names of its entries. The lowest value of each held-out loss is marked by a star.
+        title: what is to be seen.
+        unit: of the metric.
+        lines: values of what needs no network, by name, each drawn as a dotted line.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 0.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 1), layout="constrained")
     for index, (name, history) in enumerate(histories.items()):
-        colour = COLOURS(index / max(1, len(histories) - 1) * 0.85)
+        colour = PALETTE[index % len(PALETTE)]
         for entry, values in history.items():
             if entry.split()[-1] == metric:
                 held_out = entry.removesuffix(metric).strip()
                 epochs = np.arange(1, len(values) + 1)
                 style = "--" if held_out else "-"
                 axes.plot(epochs, values, style, marker=".", color=colour, label=f"{name}: {held_out or 'training'}")
+                if held_out and metric.endswith("loss") and np.isfinite(values).any():
+                    best = int(np.nanargmin(values))
+                    axes.plot(best + 1, values[best], "*", markersize=12, color=colour)
+    for (name, value), colour in zip((lines or {}).items(), ("0.2", "0.45", "0.6"), strict=False):
+        axes.axhline(value, color=colour, linestyle=":", label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=f"{metric} ({unit})", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=9, loc="outside lower left", ncols=2)
     return _closed(figure)
 
 
 def comparison(rows: Sequence[dict], title: str) -> Figure:
     """The rows of `measure.sets.compare`: both means and intervals, as shares of the larger mean to fit one axis."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 0.3 * len(rows) + 1), layout="constrained")
-    sides = [("real", -0.12, COLOURS(0.0), "o"), ("generated", 0.12, COLOURS(0.85), "D")]
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.32 * len(rows) + 1.2), layout="constrained")
+    sides = [("real", -0.12, PALETTE[0], "o"), ("generated", 0.12, PALETTE[1], "D")]
     for place, row in enumerate(rows):
         scale = np.nanmax([abs(row["generated"]), abs(row["real"]), 1e-9])
         for kind, offset, colour, marker in sides:
             mean, low, high = (row[kind + end] / scale for end in ("", "_low", "_high"))
             axes.plot([low, high], [place + offset] * 2, color=colour)
             axes.plot([mean], [place + offset], marker, color=colour, label=kind if place == 0 else None)
-    axes.set_yticks(range(len(rows)), [row["measure"].replace("_", " ") for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [row["measure"].replace("_", " ") for row in rows])
     axes.invert_yaxis()
-    axes.set(xlabel="mean over pieces, as a share of the larger of the two (line: 95 % interval)", title=title)
+    axes.set(xlabel="mean, as a share of the larger (line: 95 % interval)", title=title)
     axes.set_xlim(-0.05, min(1.6, axes.get_xlim()[1]))  # a wide interval may leave the picture
     axes.grid(alpha=0.3, axis="x")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=9)
     return _closed(figure)
 
 

@@ -46,7 +46,7 @@ def rolls(axes):
 
 def test_a_piano_roll_has_one_artist_a_track_and_one_line_a_note():
     axes = only_axes(draw.piano_roll(DUET, "Duet"))
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (quarter notes)", "pitch (MIDI number)")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (quarter notes; lines at bars)", "pitch")
     assert axes.get_title() == "Duet"
     upper, lower = rolls(axes)  # neither drums nor the empty track
     starts_and_pitches = [[(*segment[0],) for segment in artist.get_segments()] for artist in (upper, lower)]
@@ -107,7 +107,8 @@ def test_a_band_shows_every_cell_of_every_instrument_at_its_place():
     assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes] == [
         "Piano", "Guitar", "Bass", "Strings", "Drums",
     ]  # fmt: skip
-    assert ["pitch" in axes.get_ylabel() for axes in figure.axes] == [True] * 4 + [False]
+    octaves = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
+    assert [any(name.startswith("C") for name in names) for names in octaves] == [True] * 4 + [False]
     assert figure.axes[0].get_title() == "A band" and figure.axes[-1].get_xlabel() == "time (bars)"
 
 
@@ -143,15 +144,26 @@ HISTORIES = {
 def test_curves_are_solid_for_training_and_dashed_for_held_out_data():
     axes = only_axes(draw.curves(HISTORIES, "loss", "Loss falls", "nats a note"))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss (nats a note)")
-    lines = {line.get_label(): line for line in axes.lines}
+    lines = {line.get_label(): line for line in axes.lines if line.get_marker() == "."}
     assert list(lines) == ["lstm_1: training", "lstm_1: test", "lstm_4: training", "lstm_4: test"]
     assert [line.get_linestyle() for line in lines.values()] == ["-", "--", "-", "--"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines)
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(lines)
     for label, entry in [("lstm_1: training", "loss"), ("lstm_1: test", "test loss")]:
         assert lines[label].get_ydata().tolist() == HISTORIES["lstm_1"][entry]
         assert lines[label].get_xdata().tolist() == [1, 2, 3]
         assert lines[label].get_color() == lines["lstm_1: training"].get_color()
     assert lines["lstm_1: training"].get_color() != lines["lstm_4: training"].get_color()
+
+
+def test_the_best_held_out_loss_is_marked_and_baselines_are_lines():
+    axes = only_axes(draw.curves(HISTORIES, "loss", "Loss falls", "nats a note", {"bigram": 2.5, "uniform": 4.0}))
+    stars = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "*"]
+    assert stars == [(2, 2.6), (2, 3.0)]
+    dotted = {line.get_label(): line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"}
+    assert dotted == {"bigram": 2.5, "uniform": 4.0}
+    assert not [
+        line for line in only_axes(draw.curves(HISTORIES, "accuracy", "", "")).lines if line.get_marker() == "*"
+    ]
 
 
 def test_curves_of_another_metric():
