@@ -74,15 +74,16 @@ def papers() -> dict[str, str]:
     return _content()["papers"]
 
 
-def verdict(claim: Claim, values: Sequence[float | None], profile: str = "night", data: str = "") -> Verdict:
-    """Judge a claim from its scalars, one a seed, all measured in one profile and on one `data` ("embedded" or a path).
+def verdict(
+    claim: Claim, values: Sequence[float | None], profile: str = "night", data: str = "", seeds: int | None = None
+) -> Verdict:
+    """Judge a claim from its scalars, one a run, all measured in one profile and on one `data` ("embedded" or a path).
 
     The 95 % Student t interval of their mean lies wholly on one side of the line, or the claim is inconclusive, as it
-    is where a run diverged (None, NaN or infinity), with fewer seeds than the claim asks for, and where the figure is
-    too good.
+    is where a run diverged (None, NaN or infinity), with fewer `seeds` (by default, as many as values) than the claim
+    asks for, and where the figure is too good.
     """
-    if not values:
-        return Verdict("not run", None, None, None, "no run has measured it")
+    seeds = len(values) if seeds is None else seeds
     finite = [value for value in values if value is not None and math.isfinite(value)]
     mean, low, high = interval(finite) if finite else (None, None, None)
     ends = [mean] if low is None else [low, high]
@@ -92,18 +93,25 @@ def verdict(claim: Claim, values: Sequence[float | None], profile: str = "night"
         outcome, reason = "inconclusive", "the interval over seeds spans the line"
     if mean is not None and (mean > claim.suspect if math.isnan(claim.below) else mean < claim.suspect):
         outcome, reason = "inconclusive", f"beyond {claim.suspect:g}: too good to stand before a leak is ruled out"
-    if len(values) < claim.seeds:
-        outcome, reason = "inconclusive", f"{len(values)} of {claim.seeds} seeds"
+    if seeds < claim.seeds:
+        outcome, reason = "inconclusive", f"{seeds} of {claim.seeds} seeds"
     if len(finite) < len(values):
         lost = f"{len(values) - len(finite)} of {len(values)} runs"
         outcome, reason = "inconclusive", f"{lost} gave no finite value (diverged)"
     if claim.listeners:
         outcome, reason = "needs listeners", ""
-    elif PROFILES.index(profile) < PROFILES.index(claim.profile):
+    elif not values:
+        outcome, reason = "not run", "no run has measured it"
+    elif too_small(claim, profile):
         outcome, reason = "not run", f"judged from {claim.profile} on; the figure is of the {profile} profile"
     elif claim.data == "bands" and data == "embedded":
         outcome, reason = "not run", "only real bands can judge it: the chorale band doubles its voices by rule"
     return Verdict(outcome, mean, low, high, reason)
+
+
+def too_small(claim: Claim, profile: str) -> bool:
+    """Whether a profile is smaller than the smallest that can judge a claim."""
+    return PROFILES.index(profile) < PROFILES.index(claim.profile)
 
 
 def not_learned(claim: Claim, runs: Sequence[Record]) -> str:
@@ -142,11 +150,13 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
     return mean, mean - margin, mean + margin
 
 
-def by_listeners(value: float | None, heard: Heard) -> Verdict:
+def by_listeners(claim: Claim, value: float | None, heard: Heard) -> Verdict:
     """Judge a claim from what `Run.heard` recorded."""
     low, high, listeners = heard.low, heard.high, heard.listeners
     outcome = "reproduced" if low > 0 else "not reproduced" if high <= 0 else "inconclusive"
     reason = f"{listeners} listeners" + ": the interval spans 0" * (outcome == "inconclusive")
     if listeners < FEWEST_LISTENERS:
         outcome, reason = "needs listeners", f"{listeners} have rated, and a verdict needs {FEWEST_LISTENERS}"
+    elif too_small(claim, heard.profile):
+        outcome, reason = "not run", f"judged from {claim.profile} on; the clips were of the {heard.profile} profile"
     return Verdict(outcome, value, low, high, reason)

@@ -1,4 +1,4 @@
-"""The files beside a report: clips of sound, piano rolls, and the figures that notebooks show.
+"""The files beside a report: clips of sound, piano rolls, the scoreboard, and the figures that notebooks show.
 
 Each has a name made from its content, so that the same report made again changes no file.
 """
@@ -11,7 +11,7 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import nbformat
 
 from course_lib.files import atomic_write
 from course_lib.hear import draw, listen
-from course_lib.lab.schema import Music
+from course_lib.lab import board
+from course_lib.lab.schema import Music, Record
 from course_lib.music import midi
 
 CLIP_SECONDS = 12  # heard of each system
@@ -55,6 +56,24 @@ def piano_roll(path: Path, piece: Music, folder: Path) -> dict[str, Any] | None:
             draw.piano_roll(score, title=piece.name).savefig(buffer, format="png", dpi=100, bbox_inches="tight")
             return _picture(buffer.getvalue(), f"Piano roll: {piece.caption}", folder)
     return None
+
+
+def scoreboard(rows: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """The picture of all claims."""
+    buffer = io.BytesIO()
+    board.picture(rows).savefig(buffer, format="png")
+    return _picture(buffer.getvalue(), board.ALT, folder)
+
+
+def first_piece(records: Sequence[Record], path: Path) -> None:
+    """Draw the piano roll of the first piece that is there of any system; none where there is no piece."""
+    for run in sorted(records, key=lambda run: run.folder):
+        for system in run.systems:
+            for name in system.pieces:
+                if not system.real and (piece := Path(run.folder) / name).is_file():
+                    title = f"{system.name}, {run.profile} profile, seed {run.seed}"
+                    draw.piano_roll(midi.read(piece), title, beats=32).savefig(path, dpi=150, bbox_inches="tight")
+                    return
 
 
 def figures(executed: nbformat.NotebookNode, folder: Path) -> Iterator[dict[str, Any]]:

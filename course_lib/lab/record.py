@@ -134,6 +134,23 @@ class Run:
         verb, figures = "beats" if beaten else "does not beat", f"{value:.3f} against {finite[best]:.3f} ({figure})"
         return f"{network} {verb} the best of what needs no network, {best}: {figures}."
 
+    def usual(self, network: str) -> str:
+        """A sentence on where the figure of a network, recorded by `baseline`, lay in the committed runs."""
+        [mine] = [row for row in self.record.baselines if row["network"] == network]
+        profile, data = self.record.profile, self.record.data.name
+        seen = {
+            run.seed: row["value"]
+            for run in load(files.ROOT / "results" / profile / self.record.notebook)
+            for row in run.baselines
+            if row["network"] == network and run.data.name == data and not run.changed and row["value"] is not None
+        }
+        if not seen:
+            return f"No run of {network} in the {profile} profile is committed yet."
+        low, high = min(seen.values()), max(seen.values())
+        where = "in" if low <= mine["value"] <= high else "below" if mine["value"] < low else "above"
+        among = f"{low:.3f} to {high:.3f}" if len(seen) > 1 else f"{low:.3f}"
+        return f"{network}: in {len(seen)} committed runs {among}, here {mine['value']:.3f}, {where} that band."
+
     def claim(self, id: str, value: float, detail: Any = None, heard: Heard | None = None) -> None:
         """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.
 

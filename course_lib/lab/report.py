@@ -1,4 +1,4 @@
-"""One HTML page of what runs have left: the scoreboard, all systems compared, each notebook's figures and players.
+"""One HTML page of what runs have left: the scoreboard, all systems to hear and compared, each notebook's figures.
 
 The scoreboard is also written as a CSV file beside the page, and into the README.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,14 +17,15 @@ import jinja2
 
 from course_lib import UsageError
 from course_lib.files import atomic_write
-from course_lib.lab import pictures, plan, record, scoreboard
+from course_lib.lab import board, pictures, plan, record, scoreboard
 
 TABLE = "scoreboard.csv"  # beside the page
 COLUMNS = (
-    *("id", "paper", "claim", "published", "measured", "low", "high"),
-    *("verdict", "reason", "profile", "device", "runs", "links"),
+    *("source", "id", "paper", "claim", "published", "measured", "low", "high", "unit", "rule", "data"),
+    *("profile", "seeds", "verdict", "reason", "device", "links"),
 )
 MARKERS = ("<!-- scoreboard -->", "<!-- /scoreboard -->")  # of the part of the README that update_readme makes
+PICTURES = ("scoreboard.png", "piano_roll.png")  # that the README shows, in the folder of the results
 
 
 def collect(roots: Sequence[Path], mix_data: bool = True) -> list[record.Record]:
@@ -44,6 +44,8 @@ def collect(roots: Sequence[Path], mix_data: bool = True) -> list[record.Record]
 def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
     """Write all runs below `roots` into the HTML page `target` and return it; beside it goes `scoreboard.csv`.
 
+    The scoreboard is of the committed results, and beside them of these runs.
+
     Pictures and clips go into `<name of the page>_files` beside it; what a run left is linked where it lies.
 
     Raises:
@@ -58,16 +60,19 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
         places = ", ".join(map(str, roots))
         raise UsageError(f"No run was found in {places}: give a folder that run has written.")
     counted = collect(roots, mix_data)
-    rows = scoreboard.rows(counted)
+    rows = scoreboard.board(counted)
     files = target.with_name(f"{target.stem}_files")
     target.parent.mkdir(parents=True, exist_ok=True)
     entries = sorted((_entry(folder, files) for folder in folders), key=lambda entry: entry["notebook"])
     drawn = {name: functools.partial(getattr(pictures, name), folder=files) for name in ("clip", "piano_roll")}
     html = _template("report.html.j2", target.parent, **drawn).render(
-        rows=rows,
+        **_board(rows),
+        about=scoreboard.about(scoreboard.committed()),
+        picture_of_all=pictures.scoreboard(rows, files),
         table=TABLE,
         different=scoreboard.different_data(counted),
         systems=compare.systems(counted),
+        in_words=compare.in_words,
         entries=entries,
         anchors={str(entry["folder"]): f"run-{count}" for count, entry in enumerate(entries, 1)},
         made=datetime.now().astimezone(),
@@ -90,45 +95,56 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
     _, end, after = rest.partition(MARKERS[1])
     if not end:
         raise UsageError(f"{readme} has no lines {' and '.join(MARKERS)}: add them where the scoreboard is to stand.")
-    block = markdown(collect(roots, mix_data), readme.parent)
+    counted, folder = collect(roots, mix_data), roots[0]
+    block = markdown(counted, readme.parent, folder)
+    board.save(scoreboard.rows(counted), folder / PICTURES[0])
+    pictures.first_piece(counted, folder / PICTURES[1])
     with atomic_write(readme) as partial:
         partial.write_bytes(f"{before}{start}\n\n{block}\n{end}{after}".encode())
     return readme
 
 
-def markdown(counted: Sequence[record.Record], base: Path) -> str:
-    """The scoreboard of some records as a section of Markdown, its links relative to the folder `base`."""
-    rows = scoreboard.rows(counted)
+def markdown(counted: Sequence[record.Record], base: Path, folder: Path) -> str:
+    """The scoreboard as a section of Markdown, with links relative to `base`; its picture lies in `folder`."""
     return _template("scoreboard.md.j2", base).render(
-        rows=rows,
-        counted=counted,
-        verdicts=Counter(row["verdict"] for row in rows),
+        **_board(scoreboard.rows(counted)),
+        about=scoreboard.about(counted),
+        picture=folder / PICTURES[0],
         different=scoreboard.different_data(counted),
         made="python -m course_lib report results --readme",
     )
+
+
+def _board(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What both templates say of the scoreboard."""
+    return {
+        "rows": rows,
+        "groups": scoreboard.groups(rows),
+        "sentences": scoreboard.sentences(rows),
+        "columns": list(dict.fromkeys(name for row in rows for name in scoreboard.shown(row))),
+        "verdicts": scoreboard.VERDICTS,
+        "alt": board.ALT,
+        "caption": board.CAPTION,
+    }
 
 
 def _template(name: str, base: Path, **filters: Callable) -> jinja2.Template:
     """A template of this folder, whose links are relative to the folder `base`."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=name.endswith(".html.j2"))
-    environment.globals["interval"] = interval
-    environment.filters |= {"duration": duration, "number": number, **filters}
+    environment.globals["interval"] = scoreboard.interval
+    environment.filters |= {"duration": duration, "number": scoreboard.number, "shown": scoreboard.shown, **filters}
     environment.filters["link"] = lambda path: quote(_relative(path, base))
     return environment.get_template(name)
 
 
-def interval(mean: Any, low: float | None, high: float | None) -> str:
-    """A figure, with its interval if it has one."""
-    return number(mean) + ("" if low is None or high is None else f" ({number(low)} to {number(high)})")
-
-
 def _write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """One line a claim: figures in full, and the folders of its runs relative to the file, split by a semicolon."""
+    """A line a claim and source: figures in full, the folders of its runs relative to the file, split by semicolons."""
     import pandas as pd  # slow to import, and only a report needs it
 
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table["links"] = ["; ".join(_relative(folder, path.parent) for folder in row["links"]) for row in rows]
+    both = [(source, each) for row in rows for source, each in (("results", row), ("here", row["here"])) if each]
+    table = pd.DataFrame([{**row, "source": source} for source, row in both], columns=list(COLUMNS))
+    table["links"] = ["; ".join(_relative(folder, path.parent) for folder in row["links"]) for _, row in both]
     with atomic_write(path) as partial:
         table.to_csv(partial, index=False, errors="replace")
 
@@ -167,10 +183,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def number(value: Any) -> str:
-    """A figure to four digits; a dash for what is no number."""
-    if not isinstance(value, (int, float)) or value != value:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

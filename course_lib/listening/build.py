@@ -42,7 +42,7 @@ class Piece(NamedTuple):
 
 
 def usual_systems(runs: Sequence[Any], form: str) -> tuple[list[str] | None, int]:
-    """The systems that a paper had rated in this form, and clips of each; None for all where the runs lack them."""
+    """The systems that claims by ear are about in this form, and clips of each; None for all where runs lack them."""
     if form not in sessions.FORMS:
         raise UsageError(f"Form '{form}' is unknown: use {', '.join(sessions.FORMS)}.")
     known = published.load()

@@ -5,7 +5,8 @@ from course_lib.lab.exercise import check
 
 
 @pytest.mark.parametrize(
-    "answer, right", [(2, 2.0), (0.1 + 0.2, 0.3), ([1, 2], np.array([1, 2])), ("C4", "C4"), ({"A": 1}, {"A": 1}), (0, 0)]
+    "answer, right",
+    [(2, 2.0), (0.1 + 0.2, 0.3), ([1, 2], np.array([1, 2])), ("C4", "C4"), ({"A": 1}, {"A": 1}), (0, 0)],
 )
 def test_an_exact_answer_is_said_to_be(answer, right, capsys):
     check("beats", answer, right)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,20 +13,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import symusic
+from PIL import Image
 
 from course_lib import files
 from course_lib.hear import listen
-from course_lib.lab import claims, cli, provenance, report, schema, scoreboard
+from course_lib.lab import board, claims, cli, pictures, provenance, report, schema, scoreboard
 from course_lib.lab import record as records
 from course_lib.music import corpus, midi
 
 IDS = {
-    "morris-leou": "ml-loss ml-texture ml-all-worse ml-skip ml-cnn-rnn ml-jsb",
-    "voorhis-allen": "va-train va-test va-variance va-epochs va-leak",
-    "chen-horg-zhuo": "chz-rating chz-faster chz-length chz-dense chz-cohesion chz-diversity chz-loss",
-    "tham-kim": "tk-gru-rhythm tk-rnn-random tk-cnn-complement tk-cnn-same tk-vae-dim tk-vae-space "
-    "tk-vae-noise tk-vae-vary tk-style tk-gan-collapse tk-gan-poor tk-txl-good tk-txl-memory",
-    "mischler": "mi-lstm-flat mi-lstm-simple mi-gan-passable mi-gan-losses mi-gan-learns mi-gan-drums",
+    "morris-leou": "ml-plain-loss ml-plain-texture ml-plain-all-worse ml-connections ml-cnn-lstm ml-jsb-published "
+    "ml-jsb-lstm",
+    "voorhis-allen": "va-train va-test-end va-variance-all va-epochs va-overlap",
+    "chen-horg-zhuo": "chz-rating chz-faster-epoch chz-length-same chz-dense-equal chz-together chz-diversity chz-loss",
+    "tham-kim": "tk-gru-rhythm tk-rnn-together tk-cnn-together tk-cnn-starts tk-vae-dim tk-vae-continuous "
+    "tk-vae-complete tk-vae-noise-one tk-vae-variety tk-vae-together tk-style-nearer tk-order tk-gan-clusters "
+    "tk-gan-place tk-txl-good tk-txl-recurrence tk-txl-relative",
+    "mischler": "mi-lstm-flat mi-lstm-simple mi-gan-place mi-gan-contest mi-gan-improves mi-gan-drums-contest mi-order",
 }
 
 
@@ -46,7 +50,7 @@ def record(tmp_path, monkeypatch):
     monkeypatch.delenv("COURSE_SMOKE", raising=False)
     monkeypatch.setattr(provenance, "git_commit", lambda: None)
 
-    def write(name, profile="quick", seed=0, fingerprint="f", parameters=None, changed=None, **values):
+    def write(name, profile="night", seed=0, fingerprint="f", parameters=None, changed=None, **values):
         """`values` by claim, its "-" as "_"; the one network of the run has learned."""
         monkeypatch.setenv("COURSE_OUT", str(tmp_path / name))
         monkeypatch.setenv("COURSE_SETTINGS", json.dumps(changed or {}))
@@ -66,7 +70,7 @@ def rows(folder):
 
 
 def rule(**given):
-    texts = dict.fromkeys(("id", "paper", "notebook", "claim", "published", "measure", "why"), "")
+    texts = dict.fromkeys(("id", "paper", "notebook", "claim", "published", "measure", "unit", "why"), "")
     return claims.Claim(**(texts | given))
 
 
@@ -89,16 +93,30 @@ def test_each_claim_has_one_rule_and_every_text(entry):
     assert len(rules) == 1
     line = entry[rules[0]]
     assert line is True if rules == ["listeners"] else isinstance(line, float) and math.isfinite(line)
-    assert all(entry[key].strip() for key in ("claim", "published", "measure", "why"))
+    assert all(entry[key].strip() for key in ("claim", "published", "measure", "unit", "why"))
+    assert entry["paper"] in claims.papers()
     assert list((files.ROOT / "notebooks").glob(f"{entry['notebook']}_*.ipynb"))
-    assert entry.get("profile", "paper") == "paper"
+    assert entry.get("profile", "paper") == "paper" and entry.get("data", "bands") == "bands"
     assert entry.get("seeds", 3) >= 3, "fewer runs are no verdict"
+    assert ("heard" in entry) == (rules == ["listeners"])
 
 
 def test_rules_in_words():
-    assert claims.claims()["va-train"].rule == "at most 0.05, paper profile or larger"
-    assert claims.claims()["va-variance"].rule == "above 0.1"
-    assert "proxy" in claims.claims()["chz-rating"].rule
+    assert claims.claims()["va-train"].rule == "at most 0.05"
+    assert claims.claims()["va-overlap"].rule == "above 0.05"
+    assert claims.claims()["chz-rating"].rule == "listeners decide"
+
+
+def test_retired_claims_are_listed_with_what_came_in_their_place():
+    """Each retired id is in no rule, and what replaced it is."""
+    text = (files.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, _, section = text.partition("## Retired claims")
+    listed = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| (.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+    assert len(listed) > 20
+    for old, new, why in listed:
+        assert old not in CLAIMS, old
+        assert why.strip()
+        assert new == "none" or all(id in CLAIMS for id in re.findall("`(.+?)`", new)), new
 
 
 # ---------------------------------------------------------------- verdicts, worked by hand
@@ -160,8 +178,9 @@ def test_a_diverged_run_is_inconclusive(lost):
 
 
 def test_nothing_measured_is_not_run():
-    for line in ({"above": 0.0}, {"listeners": True}, {"below": 0.0, "profile": "paper"}):
-        assert claims.verdict(rule(**line), [])[:2] == ("not run", None)
+    for line in ({"above": 0.0}, {"below": 0.0, "profile": "paper"}, {"below": 0.0, "data": "bands"}):
+        assert claims.verdict(rule(**line), []) == ("not run", None, None, None, "no run has measured it")
+    assert claims.verdict(rule(listeners=True), []) == ("needs listeners", None, None, None, "")
 
 
 def test_listeners_decide_and_the_proxy_is_shown():
@@ -180,79 +199,73 @@ def test_a_claim_at_the_papers_scale_is_not_judged_by_quick_runs():
 
 
 def test_without_results_every_claim_is_not_run(tmp_path):
-    board = scoreboard.rows(records.load(tmp_path / "nowhere"))
-    assert [row["id"] for row in board] == list(claims.claims())
-    assert {row["verdict"] for row in board} == {"not run"}
-    assert board[0]["links"] == [] and board[0]["runs"] == 0 and board[0]["profile"] == ""
+    found = scoreboard.rows(records.load(tmp_path / "nowhere"))
+    assert [row["id"] for row in found] == list(claims.claims())
+    assert {row["verdict"] for row in found if not row["listeners"]} == {"not run"}
+    assert {row["verdict"] for row in found if row["listeners"]} == {"needs listeners"}
+    assert found[0]["links"] == [] and found[0]["seeds"] == 0 and found[0]["profile"] == found[0]["data"] == ""
 
 
 def test_seeds_are_averaged(record, tmp_path):
     for seed, value in enumerate([0.21, 0.22, 0.23]):
-        record(f"seed={seed}", seed=seed, va_variance=value)
-    row = rows(tmp_path)["va-variance"]
-    assert (row["verdict"], row["runs"], row["profile"], row["reason"]) == ("reproduced", 3, "quick", "")
+        record(f"seed={seed}", seed=seed, va_overlap=value)
+    row = rows(tmp_path)["va-overlap"]
+    assert (row["verdict"], row["seeds"], row["profile"], row["reason"]) == ("reproduced", 3, "night", "")
     assert row["measured"] == pytest.approx(0.22)
     assert row["low"] < 0.21 and row["high"] > 0.23
     assert row["links"] == [str(tmp_path / f"seed={seed}") for seed in range(3)]
     assert row["device"] == json.loads((tmp_path / "seed=0" / "result.json").read_text())["device"]
 
 
-def test_runs_at_the_papers_scale_win(record, tmp_path):
-    record("a", va_variance=0.01, va_train=0.01)
-    record("b", profile="paper", va_variance=0.3)
+@pytest.mark.parametrize("small, large", [("quick", "night"), ("night", "paper"), ("quick", "paper")])
+def test_runs_of_a_larger_profile_win(record, tmp_path, small, large):
+    record("a", profile=small, va_overlap=0.01, va_train=0.01)
+    record("b", profile=large, va_overlap=0.3)
     found = rows(tmp_path)
-    assert (found["va-variance"]["measured"], found["va-variance"]["profile"]) == (0.3, "paper")
-    assert (found["va-train"]["measured"], found["va-train"]["verdict"]) == (0.01, "not run")
-    assert found["va-train"]["profile"] == "quick"
-
-
-def test_a_night_is_between_quick_and_paper(record, tmp_path):
-    record("a", profile="night", va_variance=0.01, va_train=0.01)
-    record("b", va_variance=0.3)
-    found = rows(tmp_path)
-    assert (found["va-variance"]["measured"], found["va-variance"]["profile"]) == (0.01, "night")
-    reason = "judged from paper on; the figure is of the night profile"
+    assert (found["va-overlap"]["measured"], found["va-overlap"]["profile"]) == (0.3, large)
+    reason = f"judged from paper on; the figure is of the {small} profile"
     assert (found["va-train"]["verdict"], found["va-train"]["reason"]) == ("not run", reason)
+    assert (found["va-train"]["measured"], found["va-train"]["profile"]) == (0.01, small)
 
 
 def test_runs_with_changed_settings_never_count(record, tmp_path):
     for seed in range(3):
-        record(f"a{seed}", seed=seed, va_variance=0.25)
-    record("b", changed={"epochs": 3}, va_variance=-1.0, va_leak=0.5)
+        record(f"a{seed}", seed=seed, va_overlap=0.25)
+    record("b", changed={"epochs": 3}, va_overlap=-1.0, ml_connections=0.5)
     found = rows(tmp_path)
-    row = found["va-variance"]
-    assert (row["runs"], row["measured"], row["verdict"]) == (3, 0.25, "reproduced")
+    row = found["va-overlap"]
+    assert (row["seeds"], row["measured"], row["verdict"]) == (3, 0.25, "reproduced")
     assert row["reason"] == "1 with changed settings left out"
-    assert (found["va-leak"]["verdict"], found["va-leak"]["measured"]) == ("not run", None)
-    assert found["va-leak"]["reason"] == "no run has measured it; 1 with changed settings left out"
+    assert (found["ml-connections"]["verdict"], found["ml-connections"]["measured"]) == ("not run", None)
+    assert found["ml-connections"]["reason"] == "no run has measured it; 1 with changed settings left out"
 
 
 def test_runs_of_different_code_are_not_averaged_without_saying_so(record, tmp_path):
     for seed in range(3):
-        record(f"{seed}", seed=seed, va_variance=0.3)
-    assert rows(tmp_path)["va-variance"]["reason"] == ""
+        record(f"{seed}", seed=seed, va_overlap=0.3)
+    assert rows(tmp_path)["va-overlap"]["reason"] == ""
     path = tmp_path / "1" / "result.json"
     content = json.loads(path.read_text())
     for name in ("package", "notebook"):
         other = content | {"code": content["code"] | {name: "0123"}}
         path.write_text(json.dumps(other))
-        assert rows(tmp_path)["va-variance"]["reason"] == "the runs averaged differ in code"
+        assert rows(tmp_path)["va-overlap"]["reason"] == "the runs averaged differ in code"
 
 
 def test_the_last_cell_of_a_notebook_shows_its_own_claims(out):
     run = records.start("02_lstm_next_note", "quick", 0, "embedded")
-    run.claim("va-variance", 0.25)
+    run.claim("va-overlap", 0.25)
     run.finish()
     shown = scoreboard.of_run(run).data
     own = [claim.id for claim in claims.claims().values() if claim.notebook == "02"]
-    assert list(shown["id"]) == own and list(shown["measured"]).count("0.25") == 1
+    assert list(shown["id"]) == own and list(shown["measured"]).count("0.25 accuracy") == 1
 
 
 def test_the_same_run_made_again_counts_once(record, tmp_path):
-    record("monday/run", va_variance=0.3)
-    record("again/run", va_variance=0.2)  # sorts first, and is later
-    row = rows(tmp_path)["va-variance"]
-    assert (row["runs"], row["measured"], row["low"]) == (1, 0.2, None)
+    record("monday/run", va_overlap=0.3)
+    record("again/run", va_overlap=0.2)  # sorts first, and is later
+    row = rows(tmp_path)["va-overlap"]
+    assert (row["seeds"], row["measured"], row["low"]) == (1, 0.2, None)
 
 
 def test_of_several_folders_each_run_is_loaded_once(record, tmp_path):
@@ -263,10 +276,10 @@ def test_of_several_folders_each_run_is_loaded_once(record, tmp_path):
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_flagged(record, tmp_path):
-    record("a", seed=0, va_variance=0.3)
-    record("b", seed=1, va_variance=0.3, fingerprint="other", parameters={"architecture": "gru"})
-    record("c", seed=2, va_variance=0.3)
-    assert rows(tmp_path)["va-variance"]["reason"] == "the runs averaged differ in architecture, data"
+    record("a", seed=0, va_overlap=0.3)
+    record("b", seed=1, va_overlap=0.3, fingerprint="other", parameters={"architecture": "gru"})
+    record("c", seed=2, va_overlap=0.3)
+    assert rows(tmp_path)["va-overlap"]["reason"] == "the runs averaged differ in architecture, data"
 
 
 def test_the_newest_runs_are_where_latest_leads(tmp_path):
@@ -290,7 +303,7 @@ def test_different_data_are_told_for_each_notebook_and_profile(record, tmp_path)
     assert scoreboard.different_data(records.load(tmp_path)) == []
     record("e", seed=3, fingerprint="third")
     assert scoreboard.different_data(records.load(tmp_path)) == [
-        "runs of 02_lstm_next_note in the quick profile saw different data, "
+        "runs of 02_lstm_next_note in the night profile saw different data, "
         f"{tmp_path / 'a'} (fingerprint f) and {tmp_path / 'e'} (fingerprint third)"
     ]
 
@@ -299,14 +312,14 @@ def test_what_only_listeners_can_judge_says_how_to_ask_them(record, tmp_path):
     record("a", chz_rating=0.4)
     found = rows(tmp_path)
     assert (found["chz-rating"]["verdict"], found["chz-rating"]["reason"]) == ("needs listeners", scoreboard.LISTEN)
-    assert found["tk-txl-good"]["reason"] == f"no run has measured it; {scoreboard.LISTEN}"
-    assert found["ml-loss"]["reason"] == "no run has measured it"
+    assert (found["tk-txl-good"]["verdict"], found["tk-txl-good"]["reason"]) == ("needs listeners", scoreboard.LISTEN)
+    assert found["ml-plain-loss"]["reason"] == "no run has measured it"
 
 
 def test_a_diverged_run_shows_on_the_scoreboard(record, tmp_path):
-    record("a", va_variance=math.nan)
-    row = rows(tmp_path)["va-variance"]
-    assert (row["verdict"], row["measured"], row["runs"]) == ("inconclusive", None, 1)
+    record("a", va_overlap=math.nan)
+    row = rows(tmp_path)["va-overlap"]
+    assert (row["verdict"], row["measured"], row["seeds"]) == ("inconclusive", None, 1)
     assert "diverged" in row["reason"]
 
 
@@ -320,14 +333,14 @@ def without(entry, key):
 
 
 def test_damaged_files_are_named_and_skipped(record, tmp_path):
-    good = record("good", va_variance=0.3)
+    good = record("good", va_overlap=0.3)
     whole = json.loads(good.read_text()) | {"systems": [SYSTEM], "claims": [CLAIM]}
     good.write_text(json.dumps(whole))
     damaged = {
         "cut": good.read_text()[:100],
         "list": "[]",
         "keyless": json.dumps(without(whole, "device")),
-        "words": json.dumps(whole | {"claims": [{"id": "va-leak", "value": "much", "detail": None}]}),
+        "words": json.dumps(whole | {"claims": [{"id": "ml-connections", "value": "much", "detail": None}]}),
         "binary": "\0",
         "no systems": json.dumps(whole | {"systems": None}),
         "kindless": json.dumps(whole | {"systems": [without(SYSTEM, "kind")]}),
@@ -364,7 +377,7 @@ OLD = {
     "git_commit": "abc", "data_fingerprint": "f", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5,
     "peak_memory_mib": 100.0, "measures": {"a": 1}, "comparison": [], "music": [],
     "claims": [
-        {"id": "va-leak", "value": 0.25, "detail": [1]},
+        {"id": "ml-connections", "value": 0.25, "detail": [1]},
         {"id": "chz-rating", "value": 1.5, "detail": {"listeners": 12, "profile": "quick"}, "heard": [0.5, 2.5]},
     ],
 }  # fmt: skip
@@ -376,7 +389,7 @@ def test_records_of_the_first_form_are_read(tmp_path):
     assert (result.notebook, result.profile, result.seed, result.commit) == ("12_listening_test", "quick", 3, "abc")
     assert result.data == schema.Data("songs", "f") and result.code == schema.Code() and result.changed == {}
     assert result.claims == [
-        schema.Measured("va-leak", 0.25, [1]),
+        schema.Measured("ml-connections", 0.25, [1]),
         schema.Measured("chz-rating", 1.5, heard=schema.Heard(0.5, 2.5, 12, "quick")),
     ]
     assert (result.systems, result.training_songs, result.folder) == ([], [], str(tmp_path))
@@ -388,46 +401,82 @@ MAKE = "python -m course_lib report results --readme"
 
 
 def test_the_readme_shows_the_committed_results():
-    base = files.ROOT
-    _, _, rest = (base / "README.md").read_text(encoding="utf-8").partition(report.MARKERS[0])
+    base, results = files.ROOT, files.ROOT / "results"
+    readme = (base / "README.md").read_text(encoding="utf-8")
+    _, _, rest = readme.partition(report.MARKERS[0])
     block, end, _ = rest.partition(report.MARKERS[1])
-    expected = report.markdown(records.load(base / "results"), base)
+    counted = scoreboard.committed()
+    expected = report.markdown(counted, base, results)
     assert end and block.strip() == expected.strip(), f"the scoreboard of README.md is old: {MAKE}"
+    with Image.open(results / report.PICTURES[0]) as picture:
+        shown = picture.text["Description"]
+    assert shown == board.described(scoreboard.rows(counted)), f"the picture of the scoreboard is old: {MAKE}"
+    pictures = re.findall(r'<img src="([^"]+)"', readme)
+    assert pictures == [f"results/{name}" for name in reversed(report.PICTURES)]
+    assert all((base / name).is_file() for name in pictures)
 
 
-def test_without_results_the_readme_lists_every_claim(tmp_path):
-    text = report.markdown([], tmp_path)
-    assert "No run has been committed to `results/` yet." in text and MAKE in text
-    table = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(table) == len(claims.claims()) + 1
-    assert all(line.endswith(" | – | not run | – | – |") for line in table[1:])
+def test_without_results_the_readme_says_so_and_lists_every_claim(tmp_path):
+    text = report.markdown([], tmp_path, tmp_path / "results")
+    assert "No results have been committed yet. A verdict takes runs of the night" in text and MAKE in text
+    table = [line for line in text.splitlines() if line.startswith(("| ml-", "| va-", "| chz-", "| tk-", "| mi-"))]
+    assert [line.split(" | ")[0][2:] for line in sorted(table)] == sorted(CLAIMS)
+    assert all("| ○ not run (no run has measured it" in line or "| ▲ needs listeners" in line for line in table)
+    for sentence in scoreboard.sentences(scoreboard.rows([])).values():
+        assert text.count(sentence) == 2, "among the five, and above its rows"
+    assert text.index("results/scoreboard.png") < text.index("- Morris & Leou") < text.index("<details>")
 
 
 def test_the_readme_block_is_replaced_and_all_else_kept(record, tmp_path, monkeypatch, capsys):
     for seed, value in enumerate([0.21, 0.22, 0.23]):
-        record(f"results/quick/seed={seed}", seed=seed, va_variance=value, chz_rating=0.4, va_train=0.1)
+        record(f"results/night/seed={seed}", seed=seed, va_overlap=value, chz_rating=0.4, va_train=0.1)
     readme = tmp_path / "README.md"
     readme.write_text("# A | B\n<!-- scoreboard -->\nof before\n<!-- /scoreboard -->\n## End\n")
-    claim = claims.Claim("va-variance", "p|q", "02", "A | b", "text", "m", "w", above=0.1)
-    monkeypatch.setattr(claims, "claims", lambda: {**CLAIMS, "va-variance": claim})
+    texts = {"claim": "A | b", "published": "text", "measure": "m", "unit": "u", "why": "w"}
+    claim = claims.Claim("va-overlap", "voorhis-allen", "02", above=0.1, **texts)
+    monkeypatch.setattr(claims, "claims", lambda: {**CLAIMS, "va-overlap": claim})
     for _ in range(2):
         assert cli.main(["report", f"{tmp_path}/results", "--readme", str(readme)]) == 0
     assert capsys.readouterr().out == f"Scoreboard  {readme}\n" * 2
     text = readme.read_text()
     assert text.startswith("# A | B\n<!-- scoreboard -->\n\n## Scoreboard\n")
-    assert text.endswith(" |\n\n<!-- /scoreboard -->\n## End\n") and "of before" not in text
-    links = ", ".join(f"[{seed + 1}](results/quick/seed%3D{seed})" for seed in range(3))
-    assert f"| p\\|q | A \\| b | text | 0.22 (0.1952 to 0.2448) | reproduced | quick | {links} |" in text
-    assert f"| proxy: 0.4 (0.4 to 0.4) | needs listeners ({scoreboard.LISTEN}) | quick |" in text
-    assert "| not run (judged from paper on; the figure is of the quick profile) | quick |" in text
-    assert f"{len(CLAIMS) - 2} not run, 1 reproduced, 1 needs listeners. Measured:" in text
+    assert text.endswith("</details>\n<!-- /scoreboard -->\n## End\n") and "of before" not in text
+    measured = "0.22 (0.195 to 0.245) u | above 0.1 | embedded corpus | night | 3 | ● reproduced |"
+    assert f"| va-overlap | A \\| b | text | {measured}" in text
+    assert "| proxy: 0.4 (0.4 to 0.4) place, 0 noise to 1 real | listeners decide |" in text
+    assert f"| night | 3 | ▲ needs listeners ({scoreboard.LISTEN}) |" in text
+    assert "| ○ not run (judged from paper on; the figure is of the night profile) |" in text
+    assert "Made from the committed results, 3 runs of night." in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "results"]
+    assert [path.name for path in (tmp_path / "results").glob("*.png")] == ["scoreboard.png"], "no piece, no roll"
+
+
+def test_the_readme_shows_the_first_piece_that_a_system_left(record, tmp_path, monkeypatch):
+    run = record("results/night/02").parent
+    (run / "pieces").mkdir()
+    content = json.loads((run / "result.json").read_text())
+    content["systems"] = [
+        SYSTEM | {"name": "Real", "real": True, "pieces": ["pieces/real_01.mid"]},
+        SYSTEM | {"pieces": ["pieces/gan_01.mid", "pieces/gan_02.mid"]},
+    ]
+    (run / "result.json").write_text(json.dumps(content))
+    score = symusic.Score(480)
+    score.tracks.append(symusic.Track())
+    score.tracks[0].notes.append(symusic.Note(0, 960, 60, 80))
+    for name in ("real_01", "gan_02"):
+        score.dump_midi(run / f"pieces/{name}.mid")
+    titles = []
+    roll = pictures.draw.piano_roll
+    monkeypatch.setattr(pictures.draw, "piano_roll", lambda score, title, **_: titles.append(title) or roll(score))
+    (tmp_path / "README.md").write_text("<!-- scoreboard --><!-- /scoreboard -->")
+    report.update_readme(tmp_path / "README.md", [tmp_path / "results"])
+    assert titles == ["GAN, night profile, seed 0"] and (tmp_path / "results" / "piano_roll.png").is_file()
 
 
 def test_the_readme_mixes_no_data_unless_told_to(record, tmp_path, capsys):
-    record("results/a", va_variance=0.3)
-    record("results/b", seed=1, fingerprint="other", va_variance=0.3)
-    record("results/c", seed=2, va_variance=0.3)
+    record("results/a", va_overlap=0.3)
+    record("results/b", seed=1, fingerprint="other", va_overlap=0.3)
+    record("results/c", seed=2, va_overlap=0.3)
     readme = tmp_path / "README.md"
     readme.write_text("<!-- scoreboard --><!-- /scoreboard -->")
     command = ["report", f"{tmp_path}/results", "--readme", str(readme)]
@@ -435,7 +484,7 @@ def test_the_readme_mixes_no_data_unless_told_to(record, tmp_path, capsys):
     assert "--mix-data" in capsys.readouterr().err and readme.read_text() == "<!-- scoreboard --><!-- /scoreboard -->"
     assert cli.main([*command, "--mix-data"]) == 0
     text = readme.read_text()
-    assert "Runs that saw different data are mixed" in text and "(the runs averaged differ in data)" in text
+    assert "Runs that saw different data are mixed" in text and "(the runs averaged differ in data; our own" in text
     assert str(tmp_path) not in text
 
 
@@ -449,8 +498,8 @@ def test_the_file_of_a_run(out):
     run.note("accuracy", {"train": np.float32(0.5), "test": [np.int64(1), np.nan, math.inf], 2: np.bool_(True)})
     run.note("curve", np.array([[1.0, -np.inf]]))
     run.comparison([{"measure": "in_scale_rate", "generated": 0.9, "overlap": np.nan}])
-    run.claim("va-variance", np.float32(0.25), {"gaps": (0.25, 0.5)})
-    run.claim("va-leak", math.nan)
+    run.claim("va-overlap", np.float32(0.25), {"gaps": (0.25, 0.5)})
+    run.claim("ml-connections", math.nan)
     path = run.finish()
 
     assert path == out / "result.json" and [entry.name for entry in out.iterdir()] == ["result.json"]
@@ -467,8 +516,8 @@ def test_the_file_of_a_run(out):
     assert result["measures"] == {"accuracy": accuracy, "curve": [[1.0, None]]}
     assert result["comparison"] == [{"measure": "in_scale_rate", "generated": 0.9, "overlap": None}]
     assert result["claims"] == [
-        {"id": "va-variance", "value": 0.25, "detail": {"gaps": [0.25, 0.5]}, "heard": None},
-        {"id": "va-leak", "value": None, "detail": None, "heard": None},
+        {"id": "va-overlap", "value": 0.25, "detail": {"gaps": [0.25, 0.5]}, "heard": None},
+        {"id": "ml-connections", "value": None, "detail": None, "heard": None},
     ]
     assert result["music"] == [] and result["seconds"] >= 0
     assert result["versions"].keys() >= {"python", "numpy", "music21", "symusic"}
@@ -570,9 +619,9 @@ def test_a_smoke_run_records_no_claim_and_does_not_count(out, monkeypatch):
     monkeypatch.setenv("COURSE_SMOKE", "1")
     run = records.start("02_lstm_next_note", "quick", 0, "embedded")
     assert run.record.smoke
-    run.claim("va-variance", 0.5)
-    with pytest.raises(ValueError, match="va-variances"):
-        run.claim("va-variances", 0.5)
+    run.claim("va-overlap", 0.5)
+    with pytest.raises(ValueError, match="va-overlaps"):
+        run.claim("va-overlaps", 0.5)
     result = json.loads(run.finish().read_text())
     assert result["smoke"] is True and result["claims"] == []
     assert records.load(out) == [] and records.find(out).smoke
@@ -613,11 +662,11 @@ def test_what_cannot_be_recorded_is_named(out):
     run = records.start("02_lstm_next_note", "quick", 0, "embedded")
     with pytest.raises(ValueError, match="model cannot be recorded"):
         run.note("model", object())
-    with pytest.raises(ValueError, match="'va-leaks' is not in claims.toml"):
-        run.claim("va-leaks", 0.5)
+    with pytest.raises(ValueError, match="'ml-connectionss' is not in claims.toml"):
+        run.claim("ml-connectionss", 0.5)
     for value in ([0.1, 0.2], "much", None):
-        with pytest.raises(ValueError, match="'va-leak' needs one number"):
-            run.claim("va-leak", value)
+        with pytest.raises(ValueError, match="'ml-connections' needs one number"):
+            run.claim("ml-connections", value)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit")

@@ -4,7 +4,6 @@ import copy
 import csv
 import json
 import re
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,8 +14,8 @@ import pytest
 import soundfile
 import symusic
 
+from course_lib.lab import board, cli, compare, pictures, report, scoreboard
 from course_lib.lab import claims as rules
-from course_lib.lab import cli, compare, pictures, report, scoreboard
 
 EVIL = "<script>alert('no')</script> \"quoted\" & co"
 CAPTION = f"A song {EVIL}"
@@ -42,12 +41,20 @@ RESULT = {
          "real": 2.875, "real_low": None, "real_high": None, "overlap": 0.625}
     ],
     "music": [PIECE],
-    "claims": [{"id": "va-leak", "value": 0.25, "detail": None}],
+    "claims": [{"id": "va-overlap", "value": 0.25, "detail": None}],
     "baselines": [
         {"network": "LSTM", "figure": "NLL, nats a note", "value": 1.5, "best": "class frequencies",
          "baselines": {"class frequencies": 3.0}, "beaten": True}
     ],
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def committed(monkeypatch):
+    """The committed results: none, until a test gives some."""
+    found: list = []
+    monkeypatch.setattr(scoreboard, "committed", lambda: found)
+    return found
 
 
 def make_run(folder: Path, **changes) -> Path:
@@ -91,10 +98,12 @@ def claim_rows(page: Page) -> list[dict[str, str | None]]:
     return [row for row in page.all("tr") if "data-verdict" in row]
 
 
-def without_details(page: Page) -> str:
-    """The text of a page without how each claim is judged."""
-    verdicts = "reproduced|not reproduced|inconclusive|not learned|needs listeners|not run"
-    return re.sub(f"How it is judged Measure: .*? Line: .{{1,900}}? (?=(?:{verdicts}) )", "", page.text)
+def cells(page: Path, id: str) -> dict[str, str]:
+    """The cells of a claim's row by heading, without how it is judged."""
+    [row] = re.findall(rf"<tr data-paper(?:(?!<tr).)*?<small>{id}, notebook.*?</tr>", page.read_text(), re.DOTALL)
+    row = re.sub("<details>.*?</details>", "", row, flags=re.DOTALL)
+    found = re.findall(r'<td data-title="(.*?)">(.*?)</td>', row, re.DOTALL)
+    return {title: " ".join(re.sub("<.*?>", " ", text).split()) for title, text in found}
 
 
 def write(*roots: Path, target: Path | None = None) -> Page:
@@ -105,11 +114,12 @@ def test_one_run_is_shown_with_all_it_left(tmp_path):
     make_run(tmp_path / "02_lstm_next_note" / "seed=0,architecture=a%2Fb c")
     page = write(tmp_path)
     assert "profile = quick, seed = 0, data = embedded, architecture = lstm_1" in page.text
-    assert "84 s. Peak memory 1234 MiB. CPU: a small one." in page.text
-    assert "pitch class entropy 2.5 (2.25 to 2.75) 2.875 0.625" in page.text
+    assert "84 s. Peak memory 1,234 MiB. CPU: a small one." in page.text
+    assert "pitch class entropy 2.5 (2.25 to 2.75) 2.88 0.625" in page.text
     (audio,) = page.all("audio")
-    assert audio["preload"] == "metadata" and "controls" in audio and audio["aria-label"] == CAPTION
-    roll, figure = page.all("img")
+    assert audio["preload"] == "none" and "controls" in audio and audio["aria-label"] == CAPTION
+    everything, roll, figure = page.all("img")
+    assert everything["alt"] == board.ALT and everything["loading"] == "eager"
     assert roll["alt"] == f"Piano roll: {CAPTION}" and int(roll["width"] or 0) > 300
     assert figure["alt"] == f"4. Training {EVIL}. The loss falls, see the paper."
     assert all(image["loading"] == "lazy" for image in (roll, figure))
@@ -158,9 +168,9 @@ def test_a_failed_and_an_unfinished_run_are_shown_as_such(tmp_path):
     (stopped / "result.json").unlink()
     (stopped / "02_lstm_next_note.ipynb").rename(stopped / "02_lstm_next_note.partial.ipynb")
     page = write(tmp_path)
-    assert "02_lstm_next_note 2 of 2 not complete" in page.text
+    assert "02_lstm_next_note: 2 of 2 not complete." in page.text
     assert "Failed: ValueError: No song is long enough." in page.text and "Not finished" in page.text
-    assert len(page.all("article")) == 2 and len(page.all("audio")) == 0 and len(page.all("img")) == 2
+    assert len(page.all("article")) == 2 and len(page.all("audio")) == 0 and len(page.all("img")) == 3
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"notebook": "02_lst'])
@@ -197,68 +207,103 @@ def test_changed_settings_are_shown(tmp_path):
 def test_a_smoke_run_is_shown_and_does_not_count(tmp_path):
     make_run(tmp_path / "run", smoke=True)
     page = write(tmp_path)
-    assert "Smoke run: training was cut" in page.text and f"{len(rules.claims())} not run." in page.text
+    assert "Smoke run: training was cut" in page.text and not [
+        title for title in page.all("td") if title["data-title"] == "This run"
+    ]
 
 
-def test_the_scoreboard_words_its_verdicts(tmp_path):
+def test_the_page_opens_with_what_was_found_what_is_heard_and_the_picture(tmp_path, systems):
+    folder = make_run(tmp_path / "run")
+    systems["piano"] = [system("one", piece=folder / "song.mid", folder=str(folder))]
+    page = write(tmp_path)
+    text = page.text
+    told = list(scoreboard.sentences(scoreboard.rows([])).values())
+    places = [text.index(part) for part in (*told, "What the systems sound like", "Every claim in one picture")]
+    assert places == sorted(places)
+    folded = (tmp_path / "index.html").read_text().index("<details")
+    assert (tmp_path / "index.html").read_text().index("<audio") < folded
+    assert "A verdict takes runs of the night or the paper profile, so there is none yet." in text
+    assert len([link for link in page.all("details") if "open" in link]) == 0
+    [section] = re.findall("<main.*?</main>", (tmp_path / "index.html").read_text(), re.DOTALL)
+    opening, _, rest = section.partition("<details")
+    assert "<table" not in opening and "<article" not in opening and "<article" in rest
+
+
+def test_the_board_is_of_the_committed_results_and_the_run_stands_beside_it(tmp_path, committed):
     listeners = next(claim for claim in rules.claims().values() if claim.listeners)
-    spread = [{"id": "va-leak", "value": 0.5}, {"id": listeners.id, "value": 0.375}]
-    unlearned = [{"id": "va-leak", "value": 0.0}, {"id": "tk-gru-rhythm", "value": 0.0625}]
-    for seed, claims in enumerate(([{"id": "va-leak", "value": -0.5}], spread, unlearned)):
-        make_run(tmp_path / f"seed={seed}", parameters=RESULT["parameters"] | {"seed": seed}, claims=claims)
-    page = write(tmp_path)
-    assert f"{len(rules.claims()) - 3} not run." in page.text
-    assert "1 inconclusive, 1 needs listeners, 1 not learned" in page.text
-    text = without_details(page)
-    assert f"proxy: 0.375 needs listeners {scoreboard.LISTEN} quick CPU: a small one run 1" in text
-    assert "0 (-1.242 to 1.242) inconclusive the interval over seeds spans the line quick" in text
-    assert "0.0625 not learned no baseline was recorded for GRU quick" in text
-    links = [link["href"] for link in page.all("a") if "va-leak" in (link.get("aria-label") or "")]
-    assert links == ["#run-1", "#run-2", "#run-3"]
-    classes = {row["data-verdict"]: span["class"] for row, span in zip(claim_rows(page), page.all("span"), strict=True)}
-    unsure = dict.fromkeys(("needs listeners", "inconclusive"), "verdict unsure")
-    assert classes == {"not run": "verdict ", "not learned": "verdict unlearned", **unsure}
-    colours = re.findall("--unlearned: (#[0-9a-f]+);", (tmp_path / "index.html").read_text())
-    assert len(set(colours)) == 2, "one on a light page and one on a dark page"
+    spread = [{"id": "va-overlap", "value": 0.5}, {"id": listeners.id, "value": 0.375}]
+    unlearned = [{"id": "va-overlap", "value": 0.0}, {"id": "tk-gru-rhythm", "value": 0.0625}]
+    for seed, measured in enumerate(([{"id": "va-overlap", "value": -0.5}], spread, unlearned)):
+        parameters = RESULT["parameters"] | {"seed": seed, "profile": "night"}
+        make_run(tmp_path / "runs" / f"seed={seed}", parameters=parameters, claims=measured)
+    write(tmp_path / "runs")
+    page = tmp_path / "runs" / "index.html"
+    assert cells(page, "va-overlap")["Measured"] == "–"
+    assert cells(page, "va-overlap")["Verdict"] == "○ not run no run has measured it; our own question"
+    beside = "0 (-1.24 to 1.24) accuracy, night profile: ◆ inconclusive (the interval over seeds spans the line)"
+    assert cells(page, "va-overlap")["This run"] == f"{beside} run 1 run 2 run 3"
+    alone = "0.0625 share of real entropy, night profile: no verdict (1 of 3 seeds) run 1"
+    assert cells(page, "tk-gru-rhythm")["This run"] == alone
+    assert cells(page, listeners.id)["This run"].startswith("proxy: 0.375 ")
+
+    committed += [run for run in report.collect([tmp_path / "runs"])]
+    [other] = [make_run(tmp_path / "other", parameters=RESULT["parameters"] | {"profile": "night"})]
+    write(other)
+    board = cells(other / "index.html", "va-overlap")
+    assert (board["Measured"], board["Seeds"]) == ("0 (-1.24 to 1.24) accuracy", "3")
+    assert board["This run"] == "0.25 accuracy, night profile: no verdict (1 of 3 seeds) run 1"
+    assert "3 runs of night." in Page(other / "index.html").text
 
 
-def test_every_claim_has_a_row_and_nothing_missing_is_hidden(tmp_path):
-    verdicts = {"va-train": "not run", "va-leak": "reproduced", "tk-gru-rhythm": "not learned"}
+def test_every_claim_has_a_row_and_nothing_missing_is_hidden(tmp_path, committed):
+    verdicts = {"va-train": "not run", "va-overlap": "reproduced", "tk-gru-rhythm": "not learned"}
     for seed in range(3):
-        parameters = RESULT["parameters"] | {"seed": seed}
+        parameters = RESULT["parameters"] | {"seed": seed, "profile": "night"}
         make_run(tmp_path / f"{seed}", parameters=parameters, claims=[{"id": id, "value": 0.25} for id in verdicts])
+    committed += report.collect([tmp_path])
     page = write(tmp_path)
-    expected = [(claim.paper, verdicts.get(claim.id, "not run")) for claim in rules.claims().values()]
-    assert [(row["data-paper"], row["data-verdict"]) for row in claim_rows(page)] == expected
+    usual = {claim.id: "needs listeners" if claim.listeners else "not run" for claim in rules.claims().values()}
+    expected = [(rules.claims()[id].paper, verdict) for id, verdict in (usual | verdicts).items()]
+    assert sorted((row["data-paper"], row["data-verdict"]) for row in claim_rows(page)) == sorted(expected)
     assert len([element for element in page.all("table") if element.get("id") == "claims"]) == 1
-    text = without_details(page)
-    assert "0.25 (0.25 to 0.25) not run judged from paper on; the figure is of the quick profile quick" in text
-    assert "– not run no run has measured it – – –" in text
-    assert f"– not run no run has measured it; {scoreboard.LISTEN} – – –" in text
+    shown = cells(tmp_path / "index.html", "va-train")
+    assert shown["Measured"] == "0.25 (0.25 to 0.25) accuracy" and shown["Line"] == "at most 0.05"
+    assert shown["Verdict"] == "○ not run judged from paper on; the figure is of the night profile"
+    assert cells(tmp_path / "index.html", "tk-gru-rhythm")["Verdict"].startswith("✖ not learned no baseline was")
+    assert cells(tmp_path / "index.html", "mi-gan-place") == {
+        "Published": "text only", "Measured": "–", "Line": "above 0", "Data": "–", "Profile": "–", "Seeds": "–",
+        "Verdict": "○ not run no run has measured it",
+    } | {"This run": "–"}  # fmt: skip
     assert ("form", {"id": "filter", "aria-label": "Which claims are shown", "hidden": None}) in page.elements
     assert [choice["name"] for choice in page.all("select")] == ["paper", "verdict"]
     options = re.findall("<option>(.*?)</option>", (tmp_path / "index.html").read_text())
     papers = list(dict.fromkeys(claim.paper for claim in rules.claims().values()))
-    assert options == [*papers, "not learned", "not run", "reproduced"]
+    assert options == [*papers, "needs listeners", "not learned", "not run", "reproduced"]
+    for kind in scoreboard.VERDICTS.values():
+        assert kind.meaning in page.text
 
 
 def test_the_table_of_the_scoreboard(tmp_path):
-    claims = [[{"id": "va-variance", "value": value}] for value in (0.21, 0.22, 0.23)]
-    for seed, values in enumerate(claims):
-        parameters = RESULT["parameters"] | {"seed": seed}
-        make_run(tmp_path / "runs" / f"seed={seed}", parameters=parameters, claims=values, device='one, "two"')
+    for seed, value in enumerate((0.21, 0.22, 0.23)):
+        parameters = RESULT["parameters"] | {"seed": seed, "profile": "night"}
+        measured = [{"id": "va-overlap", "value": value}]
+        make_run(tmp_path / "runs" / f"seed={seed}", parameters=parameters, claims=measured, device='one, "two"')
     report.write([tmp_path / "runs"], tmp_path / "pages" / "page.html")
     with (tmp_path / "pages" / "scoreboard.csv").open(encoding="utf-8", newline="") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file)}
-    assert list(rows) == list(rules.claims())
-    row, claim = rows["va-variance"], rules.claims()["va-variance"]
-    assert [row[name] for name in ("paper", "claim", "published")] == [claim.paper, claim.claim, claim.published]
+        rows = list(csv.DictReader(file))
+    results = {row["id"]: row for row in rows if row["source"] == "results"}
+    [row] = [row for row in rows if row["source"] == "here"]
+    claim = rules.claims()["va-overlap"]
+    assert list(results) == list(rules.claims())
+    assert [row[name] for name in ("paper", "claim", "published", "unit")] == [
+        *(claim.paper, claim.claim, claim.published, claim.unit),
+    ]
     assert float(row["measured"]) == pytest.approx(0.22) and float(row["low"]) < 0.21 < 0.23 < float(row["high"])
-    assert [row[name] for name in ("verdict", "profile", "runs")] == ["reproduced", "quick", "3"]
-    assert row["device"] == 'one, "two"'
+    assert [row[name] for name in ("verdict", "profile", "seeds", "rule")] == ["reproduced", "night", "3", "above 0.05"]
+    assert (row["device"], row["data"]) == ('one, "two"', "embedded corpus")
     assert row["links"] == "../runs/seed=0; ../runs/seed=1; ../runs/seed=2"
-    assert [rows["ml-loss"][name] for name in ("measured", "low", "links")] == [""] * 3
-    assert rows["ml-loss"]["reason"] == "no run has measured it"
+    assert [results["va-overlap"][name] for name in ("measured", "low", "links")] == [""] * 3
+    assert results["va-overlap"]["reason"] == "no run has measured it"
 
 
 def test_runs_of_different_data_are_not_mixed_unless_told_to(tmp_path, capsys):
@@ -279,8 +324,8 @@ def test_runs_of_different_data_are_not_mixed_unless_told_to(tmp_path, capsys):
     assert cli.main(["report", f"{tmp_path}/one", f"{tmp_path}/two", "--mix-data"]) == 0
     page = Page(tmp_path / "index.html")
     top = page.text.index("Different data are mixed: runs of 02_lstm_next_note in the quick profile")
-    assert top < page.text.index("The measured figure is the mean")
-    assert "reproduced the runs averaged differ in data" in without_details(page)
+    assert top < page.text.index("What was found")
+    assert "the runs averaged differ in data" in cells(tmp_path / "index.html", "va-overlap")["This run"]
     assert cli.main(["report", *(f"{tmp_path}/{name}" for name in ("one", "other_notebook", "other_profile"))]) == 0
     assert "Different data" not in Page(tmp_path / "index.html").text
 
@@ -289,9 +334,9 @@ def test_runs_of_different_data_are_not_mixed_unless_told_to(tmp_path, capsys):
 
 
 def system(name: str, **given):
-    figures = dict.fromkeys(("parameters", "training_seconds", "seconds_per_minute", "copied_share"))
-    figures |= {"longest_copied_run": None, "overlap": None, "overlaps": {}, "piece": None, "folder": ""}
-    return {"system": name, "notebook": "02_lstm_next_note", "profile": "quick", "runs": 1, **figures, **given}
+    figures = dict.fromkeys((*compare.FIGURES, *compare.PLACE, "low", "high", "piece"))
+    figures |= {"overlaps": {}, "folder": "", "profile": "quick", "data": "embedded", "runs": 1}
+    return {"system": name, "notebook": "02_lstm_next_note", **figures, **given}
 
 
 @pytest.fixture
@@ -305,27 +350,34 @@ def systems(monkeypatch):
 def test_without_systems_the_report_says_so(tmp_path):
     make_run(tmp_path / "run")
     page = write(tmp_path)
-    assert "All systems compared No run here recorded systems. " in page.text and "Listen side" not in page.text
+    assert "All systems compared No run here recorded systems." in page.text
+    assert "What the systems sound like No run here recorded systems." in page.text
 
 
 def test_systems_are_set_side_by_side(systems, tmp_path):
     folder = make_run(tmp_path / "run")
     figures = {"parameters": 12_345, "training_seconds": 150.0, "seconds_per_minute": 0.25, "copied_share": 0.125}
     figures |= {"longest_copied_run": 7.5, "overlap": 0.5, "overlaps": {"pitch_range": 0.375, "polyphony": None}}
+    figures |= {"place": 0.25, "low": 0.125, "high": 0.375, "floor": 0.1, "ceiling": 0.9}
     systems["piano"] = [
-        system("real music", overlap=0.875, overlaps={"polyphony": 0.875}),
+        system(compare.REAL, place=1.0, overlap=0.875, overlaps={"polyphony": 0.875}),
         system(EVIL, folder=str(folder), **figures),
     ]
     systems["notes"] = ["No overlaps for the band."]
     page = write(tmp_path)
-    head = "System Profile Runs Parameters Training To make a minute Copied Longest copy Overlap"
-    assert f"No overlaps for the band. Piano {head} polyphony pitch range real music quick 1" in page.text
-    assert "real music quick 1 – – – – – 0.875 0.875 –" in page.text
-    assert f"{EVIL} quick 1 12,345 2 min 30 s 0.25 s 12.5 % 7.5 0.5 – 0.375" in page.text
+    head = (
+        "System Profile Data Runs Place Overlap Floor Ceiling Copied Longest copy Parameters Training To make a minute"
+    )
+    nearest = f"Nearest to real music: {EVIL} 0.25 [0.12, 0.38] (quick), where noise is at 0 and other real music at 1."
+    assert f"No overlaps for the band. Piano {nearest} Every system stands nearer than noise." in page.text
+    assert f"{head} polyphony pitch range {compare.REAL} quick embedded 1 1 0.875" in page.text
+    assert f"{compare.REAL} quick embedded 1 1 0.875 – – – – – – – 0.875 –" in page.text
+    figures = "0.25 (0.125 to 0.375) 0.5 0.1 0.9 12.5 % 7.5 12,345 2 min 30 s 0.25 s – 0.375"
+    assert f"{EVIL} quick embedded 1 {figures}" in page.text
     (region,) = [element for element in page.all("div") if element.get("class") == "scroll"]
     assert region["tabindex"] == "0" and region["role"] == "region"
-    assert [row for row in page.all("tr") if row.get("class")] == [{"class": "reference"}]
-    assert "systems-band" not in (tmp_path / "index.html").read_text() and "Listen side by side" not in page.text
+    assert [row for row in page.all("tr") if row.get("class") == "reference"] == [{"class": "reference"}]
+    assert "systems-band" not in (tmp_path / "index.html").read_text() and "No run here recorded" in page.text
 
 
 def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkeypatch):
@@ -336,13 +388,14 @@ def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkey
     score.tracks[0].notes.extend(symusic.Note(second * 480, 480, 60, 80) for second in range(5, 40))
     score.dump_midi(folder / "long.mid")
     systems["band"] = [
-        system("one", piece=folder / "song.mid"),
-        system("two", piece=folder / "long.mid", profile="paper"),
-        system("silent"),
+        system(compare.REAL, piece=folder / "song.mid"),
+        system("two", piece=folder / "long.mid", profile="paper", folder=str(folder), place=0.5),
+        system("silent", folder=str(folder)),
     ]
     page = write(tmp_path)
     players = page.all("audio")
-    assert [player["aria-label"] for player in players] == ["one", "two, paper profile"]
+    assert [player["aria-label"] for player in players] == ["real music", "two, paper profile"]
+    assert "Band real music two, paper profile (0.5)" in page.text and players[0]["preload"] == "metadata"
     short, long = (tmp_path / str(player["src"]) for player in players)
     assert short.parent == long.parent == tmp_path / "index_files"
     assert 11.9 < soundfile.info(long).duration < 12.5, "silence before the first note is not heard"
@@ -361,17 +414,17 @@ def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkey
 @pytest.mark.parametrize("problem", [ImportError("No module named 'soundfile'"), OSError("sndfile library not found")])
 def test_without_a_sound_library_a_sentence_stands_for_the_player(problem, systems, tmp_path, monkeypatch):
     folder = make_run(tmp_path / "run", music=[])
-    systems["piano"] = [system("one", piece=folder / "song.mid")]
+    systems["piano"] = [system("one", piece=folder / "song.mid", folder=str(folder))]
     monkeypatch.setattr(pictures.listen, "ogg", lambda score: (_ for _ in ()).throw(problem))
     with pytest.warns(UserWarning, match="No sound of .*song.mid"):
         page = write(tmp_path)
-    assert "Listen side by side one No sound could be made." in page.text and page.all("audio") == []
+    assert "Piano one No sound could be made." in page.text and page.all("audio") == []
 
 
 def test_a_damaged_piece_of_a_system_is_named(systems, tmp_path):
     folder = make_run(tmp_path / "run", music=[])
     (folder / "song.mid").write_bytes(b"not MIDI")
-    systems["piano"] = [system("one", piece=folder / "song.mid")]
+    systems["piano"] = [system("one", piece=folder / "song.mid", folder=str(folder))]
     with pytest.warns(UserWarning, match="No sound of .*song.mid"):
         assert "No sound could be made." in write(tmp_path).text
 
@@ -385,10 +438,10 @@ def test_a_report_made_again_is_the_same_and_old_pictures_go(tmp_path):
     pictures = {path.name: path.stat().st_size for path in (tmp_path / "index_files").iterdir()}
     write(tmp_path)
     assert {path.name: path.stat().st_size for path in (tmp_path / "index_files").iterdir()} == pictures
-    assert len(pictures) == 2 and not list(tmp_path.glob("*.tmp"))
+    assert len(pictures) == 3 and not list(tmp_path.glob("*.tmp"))
     (folder / "02_lstm_next_note.ipynb").unlink()
     write(tmp_path)
-    assert len(list((tmp_path / "index_files").iterdir())) == 1
+    assert len(list((tmp_path / "index_files").iterdir())) == 2
 
 
 def test_only_files_of_an_earlier_report_go(tmp_path):
@@ -401,7 +454,7 @@ def test_only_files_of_an_earlier_report_go(tmp_path):
         (files / name).write_text("mine")
     write(tmp_path)
     left = {path.name for path in files.iterdir()}
-    assert foreign <= left and not own & left and len(left - foreign) == 2
+    assert foreign <= left and not own & left and len(left - foreign) == 3
 
 
 def test_report_merges_folders_into_the_one_that_holds_them(tmp_path, capsys):
@@ -416,65 +469,85 @@ def test_report_merges_folders_into_the_one_that_holds_them(tmp_path, capsys):
     assert len(Page(tmp_path / "new" / "page.html").all("article")) == 1
 
 
-def test_durations_and_numbers_in_words():
+def test_durations_in_words():
     seconds = (0.94, 59.6, 119, 125, 3600 * 3 + 61)
     words = ["0.9 s", "60 s", "119 s", "2 min 5 s", "3 h 1 min"]
     assert [report.duration(value) for value in seconds] == words
-    numbers = (0.123456, 12345.6, 7, None, float("nan"))
-    assert [report.number(value) for value in numbers] == ["0.1235", "12,346", "7", "–", "–"]
 
 
-# Runs before anything of the page loads; leaves what it saw in the page that --dump-dom prints.
-PROBE = """<script>
-const problems = [];
-addEventListener("error", event => problems.push(event.message || event.target.outerHTML), true);
-addEventListener("load", async () => {
-  const wait = (element, name) =>
-    new Promise(done => [name, "error"].forEach(event => element.addEventListener(event, done)));
+# ---------------------------------------------------------------- in a browser
+
+# Loads every picture and the beginning of every sound, and tries the menus.
+PROBE = """async () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
   const images = [...document.images], players = [...document.querySelectorAll("audio")];
   for (const image of images) image.loading = "eager";
-  await Promise.all(images.map(image => image.complete || wait(image, "load")));
-  await Promise.all(players.map(player => player.error || player.duration || wait(player, "loadedmetadata")));
-  const probe = document.createElement("pre");
-  probe.id = "probe";
-  const shown = () => [...document.querySelectorAll("#claims tbody tr")].filter(row => row.getClientRects().length);
+  await Promise.all(images.map(image => image.decode()));
+  await Promise.all(players.map(player => new Promise((done, failed) => {
+    player.addEventListener("loadedmetadata", done);
+    player.addEventListener("error", failed);
+    player.preload = "metadata";
+    player.load();
+  })));
+  const rows = [...document.querySelectorAll("#claims [data-verdict]")];
+  const shown = () => [rows.filter(row => row.getClientRects().length).length, document.querySelector("output").value];
   const choose = (name, value) => {
     const select = document.querySelector(`select[name=${name}]`);
     select.value = value;
     select.dispatchEvent(new Event("input", {bubbles: true}));
-    return [shown().length, document.querySelector("output").value];
+    return shown();
   };
-  const counts = [[shown().length, document.querySelector("output").value], choose("verdict", "not learned"),
-    choose("paper", "mischler"), choose("verdict", ""), choose("paper", "")];
-  probe.textContent = JSON.stringify({problems, counts, width: innerWidth, page: document.documentElement.scrollWidth,
-    durations: players.map(player => player.duration), widths: images.map(image => image.naturalWidth)});
-  document.body.append(probe);
-});
-</script>"""
+  const counts = [shown(), choose("verdict", "needs listeners"), choose("paper", "mischler"), choose("verdict", ""),
+    choose("paper", "")];
+  return {counts, width: innerWidth, page: document.documentElement.scrollWidth,
+    durations: players.map(player => player.duration), widths: images.map(image => image.naturalWidth)};
+}"""
 
 
-@pytest.mark.parametrize("width", [500, 1200])  # the least that Chromium takes, and a screen
-def test_the_page_plays_in_chromium_without_an_error(width, systems, tmp_path, chromium):
+@pytest.fixture
+def browser(chromium):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("width, scheme", [(390, "dark"), (1200, "light")])  # a telephone and a screen
+def test_the_page_plays_in_chromium_without_an_error(width, scheme, systems, tmp_path, browser):
     make_run(tmp_path / "02_lstm_next_note" / "seed=0,architecture=a%2Fb c", baselines=[])
-    make_run(tmp_path / "02_lstm_next_note" / "seed=1", baselines=[])
-    systems["band"] = [system("one", overlaps={f"measure_{number}": 0.5 for number in range(30)})]
+    folder = make_run(tmp_path / "02_lstm_next_note" / "seed=1", baselines=[])
+    overlaps = {f"measure_{number}": 0.5 for number in range(30)}
+    systems["band"] = [system("one", overlaps=overlaps, piece=folder / "song.mid", folder=str(folder))]
     write(tmp_path)
-    page = tmp_path / "index.html"
-    page.write_text(page.read_text().replace("<head>", f"<head>{PROBE}"))
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run "
-        "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom "
-        f"--virtual-time-budget=20000 --window-size={width},2000"
-    )
-    command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr
-    seen = json.loads(found[1])
-    assert ":CONSOLE" not in done.stderr and seen["problems"] == []
-    assert len(seen["durations"]) == 2 and all(duration > 0.9 for duration in seen["durations"])
-    assert len(seen["widths"]) == 4 and all(seen["widths"])
-    every, of_one_paper = len(rules.claims()), sum(c.paper == "mischler" for c in rules.claims().values())
-    counts = [every, 1, 0, of_one_paper, every]
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    problems = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto((tmp_path / "index.html").as_uri())
+    assert page.locator("audio").first.is_visible() and not page.locator("#claims").is_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip", "the keyboard skips to what was found"
+    seen = page.evaluate(PROBE)
+    assert problems == []
+    assert len(seen["durations"]) == 3 and all(duration > 0.9 for duration in seen["durations"])
+    assert len(seen["widths"]) == 5 and all(seen["widths"])
+    of_paper = [claim for claim in rules.claims().values() if claim.paper == "mischler"]
+    heard = [claim for claim in rules.claims().values() if claim.listeners]
+    counts = [len(rules.claims()), len(heard), len([c for c in heard if c in of_paper]), len(of_paper)]
+    counts.append(every := len(rules.claims()))
     assert seen["counts"] == [[count, f"{count} of {every} shown"] for count in counts]
     assert seen["page"] <= seen["width"] == width, "the page must not scroll sideways"
+
+
+def test_a_link_to_what_is_folded_unfolds_it(systems, tmp_path, browser):
+    make_run(tmp_path / "run")
+    write(tmp_path)
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    assert page.locator("details[open]").count() == 0 and not page.locator("#run-1").is_visible()
+    page.evaluate("location.hash = '#run-1'")
+    page.locator("#run-1").wait_for(timeout=10_000)
+    again = browser.new_page()
+    again.goto((tmp_path / "index.html").as_uri() + "#run-1")
+    again.locator("#run-1").wait_for(timeout=10_000)

@@ -527,12 +527,12 @@ def drawn(target: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     "form, systems, clips",
     [
-        ("rating", ["2D CNN", "RNN (Chen et al.)", "Real music, band"], 4),
+        ("rating", [*RATED, "Real music, band", "Real music, piano"], 4),
         ("scales", [*DILATED, "Real music, piano"], 2),
         ("pairs", [*RATED, "Real music, band", "Real music, piano"], 2),
     ],
 )
-def test_listen_takes_what_the_paper_with_that_form_had_rated(recorded, offered, form, systems, clips):
+def test_listen_takes_what_claims_by_ear_are_about(recorded, offered, form, systems, clips):
     words = "listen --seconds 1" + f" --form {form}" * (form != "rating")
     assert command(words) == 0
     target = Path("runs/listening").resolve() / form

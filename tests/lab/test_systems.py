@@ -144,7 +144,7 @@ def board(start, tmp_path):
 
     def board(*runs):
         for number, given in enumerate(runs):
-            given = {"value": 1.0, "heard": None, "seed": number, "listeners": 5, "clips": "quick"} | given
+            given = {"value": 1.0, "heard": None, "seed": number, "listeners": 5, "clips": "night"} | given
             value, interval = given.pop("value"), given.pop("heard")
             people, clips = given.pop("listeners"), given.pop("clips")
             run = start(f"{number:02}", **given)
@@ -171,7 +171,8 @@ def board(start, tmp_path):
 )
 def test_listeners_decide_by_their_interval(board, low, high, outcome):
     row = board({"value": 0.7, "heard": (low, high)})
-    assert (row["verdict"], row["measured"], row["low"], row["high"], row["runs"]) == (outcome, 0.7, low, high, 1)
+    assert (row["verdict"], row["measured"], row["low"], row["high"], row["seeds"]) == (outcome, 0.7, low, high, 1)
+    assert row["unit"] == "points"
     assert row["reason"] == "5 listeners" + (": the interval spans 0" if outcome == "inconclusive" else "")
     assert (row["measure"], row["rule"]) == (CLAIM.heard, "above 0") and CLAIM.heard
 
@@ -180,8 +181,8 @@ def test_listeners_decide_by_their_interval(board, low, high, outcome):
 def test_listeners_beat_proxies(board, tmp_path, profile):
     proxies = [{"value": 5.0, "profile": profile}, {"value": 6.0, "profile": profile, "seed": 7}]
     row = board(proxies[0], {"value": -1.0, "heard": (-2.0, -0.5), "notebook": "12_listening_test"}, proxies[1])
-    assert (row["verdict"], row["measured"], row["runs"]) == ("not reproduced", -1, 1)
-    assert (row["profile"], row["links"]) == ("quick", [str(tmp_path / "01")]) and row["proxy"] is False
+    assert (row["verdict"], row["measured"], row["seeds"]) == ("not reproduced", -1, 1)
+    assert (row["profile"], row["links"]) == ("night", [str(tmp_path / "01")]) and row["proxy"] is False
 
 
 def test_without_listeners_the_proxy_stands(board):
@@ -194,16 +195,21 @@ def test_without_runs_there_is_no_proxy(board):
     assert board()["proxy"] is False
 
 
-@pytest.mark.parametrize("clips", ["quick", "paper"])
-def test_what_was_heard_has_the_profile_of_its_clips(board, clips):
+@pytest.mark.parametrize("clips, verdict", [("quick", "not run"), ("night", "reproduced"), ("paper", "reproduced")])
+def test_what_was_heard_has_the_profile_of_its_clips(board, clips, verdict):
     row = board({"value": 5.0, "profile": "paper"}, {"heard": (0.5, 1.5), "clips": clips})
-    assert (row["profile"], row["verdict"]) == (clips, "reproduced")
+    assert (row["profile"], row["verdict"]) == (clips, verdict)
+
+
+def test_clips_that_can_judge_win_over_more_listeners(board):
+    row = board({"heard": (0.5, 1.5), "listeners": 40, "clips": "quick"}, {"heard": (-2, -1), "listeners": 5})
+    assert (row["profile"], row["verdict"], row["reason"]) == ("night", "not reproduced", "5 listeners")
 
 
 @pytest.mark.parametrize("order", [(6, 12, 7), (12, 6, 7), (6, 7, 12)])
 def test_the_listening_test_with_most_listeners_counts_alone(board, tmp_path, order):
     row = board(*({"value": people, "heard": (people - 1, people + 1), "listeners": people} for people in order))
-    assert (row["measured"], row["low"], row["high"], row["runs"]) == (12, 11, 13, 1)
+    assert (row["measured"], row["low"], row["high"], row["seeds"]) == (12, 11, 13, 1)
     assert row["links"] == [str(tmp_path / f"{order.index(12):02}")] and row["reason"] == "12 listeners"
 
 
@@ -232,16 +238,16 @@ def test_what_was_heard_is_recorded_with_the_claim(start):
 
 
 def test_other_claims_are_judged_as_before(start, tmp_path):
-    run = start()
+    run = start(profile="night")
     run.heard("chz-rating", 1.5, 0.5, 2.5, 12)
     for seed in range(3):
-        run.claim("ml-loss", 0.25)  # no claim about networks that must have learned
+        run.claim("tk-gan-place", 0.25)  # no claim about networks that must have learned
         run.finish()
-        run = start(f"seed={seed + 1}", seed=seed + 1)
+        run = start(f"seed={seed + 1}", profile="night", seed=seed + 1)
     rows = {row["id"]: row for row in scoreboard.rows(records.load(tmp_path))}
-    row, claim = rows["ml-loss"], claims.claims()["ml-loss"]
+    row, claim = rows["tk-gan-place"], claims.claims()["tk-gan-place"]
     assert (row["verdict"], row["measure"], row["rule"]) == ("reproduced", claim.measure, claim.rule)
-    assert rows["tk-txl-good"]["verdict"] == "not run"
+    assert rows["tk-txl-good"]["verdict"] == "needs listeners" and rows["tk-vae-dim"]["verdict"] == "not run"
 
 
 def test_a_smoke_run_records_nothing_heard(start, monkeypatch):
@@ -253,7 +259,7 @@ def test_a_smoke_run_records_nothing_heard(start, monkeypatch):
         run.heard("nonsense", 1.5, 0.5, 2.5, 12)
 
 
-@pytest.mark.parametrize("id", ["ml-all-worse", "chz-rating", "tk-txl-good"])
+@pytest.mark.parametrize("id", ["ml-plain-all-worse", "chz-rating", "tk-txl-good", "tk-order", "mi-order"])
 def test_what_only_listeners_judge_says_what_their_figure_is(id):
     assert claims.claims()[id].listeners and claims.claims()[id].heard
 

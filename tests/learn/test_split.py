@@ -55,6 +55,55 @@ def test_fewer_songs_than_parts_is_one_sentence(songs):
     assert "\n" not in str(caught.value)
 
 
+# ---------------------------------------------------------------- groups of songs
+
+
+@st.composite
+def grouped(draw):
+    """Proportions, and the group of each song: at least as many groups as parts."""
+    parts = draw(proportions)
+    extra = draw(st.lists(st.integers(0, len(parts) + 8), max_size=40))
+    return parts, draw(st.permutations([*range(len(parts)), *extra]))
+
+
+@given(grouped(), st.integers(0, 99))
+def test_a_group_is_never_split_no_song_is_lost_and_no_part_is_empty(parts_and_groups, seed):
+    parts, groups = parts_and_groups
+    split = split_songs(range(len(groups)), parts, seed, groups)
+    assert sorted(song for part in split for song in part) == list(range(len(groups)))
+    assert len(split) == len(parts) and all(split)
+    where = [{groups[song] for song in part} for part in split]
+    assert sum(map(len, where)) == len(set(groups)), "each group stands in one part"
+    assert split_songs(range(len(groups)), parts, seed, groups) == split
+
+
+@given(proportions, st.integers(0, 60), st.integers(0, 99))
+def test_groups_of_one_song_are_no_groups(parts, extra, seed):
+    songs = [f"song {number}" for number in range(len(parts) + extra)]
+    assert split_songs(songs, parts, seed, groups=range(len(songs))) == split_songs(songs, parts, seed)
+
+
+def test_groups_of_pairs_fit_the_proportions_as_nearly_as_they_can():
+    sizes = [
+        [len(part) for part in split_songs(range(32), (10, 3, 3), seed, [song // 2 for song in range(32)])]
+        for seed in range(20)
+    ]
+    assert all(size == [20, 6, 6] for size in sizes)
+    sizes = [
+        [len(part) for part in split_songs(range(9), (1, 1, 1), seed, [0, 0, 0, 0, 1, 2, 3, 4, 5])]
+        for seed in range(20)
+    ]
+    assert all(max(size) <= 7 and min(size) >= 1 for size in sizes)
+
+
+def test_groups_need_a_group_for_each_part_and_an_entry_for_each_song():
+    message = "needs at least 3 songs, and there are 2 groups of them: add songs"
+    with pytest.raises(ValueError, match=message):
+        split_songs(range(5), groups=["a", "a", "b", "b", "b"])
+    with pytest.raises(ValueError):
+        split_songs(range(5), groups=[0, 1])
+
+
 # ---------------------------------------------------------------- vocabularies
 
 songs_of_names = st.lists(st.lists(st.sampled_from(["C4", "C#4", "0.4.7_half", "rest", "B-3"]), max_size=9))

@@ -20,6 +20,7 @@ lesson = SimpleNamespace(
     **definitions(
         "11",
         "RelativeAttention",
+        "AbsoluteAttention",
         "WithMemory",
         "Rows",
         "continuing_rows",
@@ -161,6 +162,45 @@ def test_the_shift_brings_each_distance_to_its_key():
         np.testing.assert_array_equal(by_key[:, :, step, : known + 1], scores[:, :, step, 6 - known :])
 
 
+def test_absolute_attention_equals_a_double_loop():
+    """Places are numbered back from the window's end, and join queries and keys, not values."""
+    layer = lesson.AbsoluteAttention(HEADS)
+    layer.build((None, None, WIDTH), (None, None, WIDTH))
+    for weight in layer.weights:
+        weight.assign(np.random.default_rng(len(weight.path)).normal(0, 0.8, weight.shape))
+    x = RNG.normal(size=(2, 5, WIDTH)).astype("float32")
+    memory = RNG.normal(size=(2, 4, WIDTH)).astype("float32")
+    memory[1, :3] = 0  # empty
+    inner = {weight.path.split("/")[-2]: array(weight).astype("float64") for weight in layer.weights}
+    expected = np.zeros(x.shape)
+    for row in range(2):
+        heard = np.concatenate([memory[row], x[row]])
+        angles = np.arange(len(heard))[::-1, None] / 10000 ** (np.arange(0, WIDTH, 2) / WIDTH)
+        placed = heard + np.concatenate([np.sin(angles), np.cos(angles)], axis=1) @ inner["place"]
+        for step in range(5):
+            at = 4 + step
+            seen = [place for place in range(at + 1) if heard[place].any()]
+            for head in range(HEADS):
+                q = placed[at] @ inner["query"][:, head]
+                scores = np.array([q @ (placed[place] @ inner["key"][:, head]) for place in seen]) / np.sqrt(
+                    WIDTH // HEADS
+                )
+                shares = np.exp(scores - scores.max())
+                values = np.array([heard[place] @ inner["value"][:, head] for place in seen])
+                expected[row, step] += shares @ values / shares.sum() @ inner["attention_output"][head]
+    np.testing.assert_allclose(array(layer(tensor(x), tensor(memory))), expected, atol=1e-5)
+
+
+def test_the_twins_attention_is_as_large():
+    shape = (None, None, 128)
+    sizes = []
+    for layer in (lesson.RelativeAttention(4), lesson.AbsoluteAttention(4)):
+        layer.build(shape, shape)
+        sizes.append(layer.count_params())
+    assert sizes[0] - sizes[1] == 2 * 128  # u and v
+    assert sizes[1] == 5 * 128 * 128
+
+
 # ---------------------------------------------------------------- the model
 
 
@@ -263,6 +303,14 @@ def test_evaluation_without_memory_hears_each_segment_alone(model):
     found = recurrent(model, 2, 0).evaluate(lesson.Rows(SONGS, 5, rows=2), verbose=0)
     pieces = [song[i : i + 6] for song in SONGS for i in range(0, len(song) - 1, 5)]
     assert found == pytest.approx(np.concatenate([nats(model, piece) for piece in pieces]).mean(), abs=1e-4)
+
+
+def test_the_last_part_of_each_segment_is_judged_alone(model):
+    rows = lesson.Rows(SONGS, 6, rows=2, first=4)
+    found = recurrent(model, 2, 40).evaluate(rows, verbose=0)
+    late = [nats(model, song)[np.arange(len(song) - 1) % 6 >= 4] for song in SONGS]
+    assert found == pytest.approx(np.concatenate(late).mean(), abs=1e-4)
+    assert (rows.targets >= 0).sum() == sum(map(len, late))
 
 
 def test_memory_keeps_the_last_steps_of_each_layer(model):

@@ -409,8 +409,8 @@ def test_heard_of_all_composers():
     second = {0: (4, 0, 0, 4, 4), 1: (4, 0, 0, 4, 4), 2: (4, 0, 0, 4, 4), 3: (5, 5, 5, 5, 5)}  # 4 against 5
     twice = [{2 * i + j: five for i, five in rows.items() for j in (0, 1)} for rows in (first, second)]
     found = analysis.heard(test, scaled(test, dict(zip("ab", twice, strict=True))))
-    assert list(found) == ["ml-all-worse"]
-    value, low, high, listeners = found["ml-all-worse"]
+    assert list(found) == ["ml-plain-all-worse"]
+    value, low, high, listeners = found["ml-plain-all-worse"]
     assert (value, listeners) == (0.5, 2) and low <= -1 and high >= 2
 
 
@@ -427,6 +427,23 @@ def test_heard_of_transformer_xl_is_against_the_generated_systems_of_its_kind():
     assert analysis.heard(alone, rated(alone, {"a": [6, 6, 10, 10], "b": [6, 6, 10, 10]})) == {}
     pairs = a_test(names, "pairs")
     assert analysis.heard(pairs, []) == {}
+
+
+def test_heard_of_the_order_of_three_architectures_is_its_smaller_step():
+    test = a_test(("VAE-NN", "MelodyCNN + HarmonyCNNs", "RNN (Tham & Kim)"))
+    given = {"a": [9, 9, 6, 6, 2, 2], "b": [8, 8, 7, 7, 4, 4]}  # steps of 3 and 4, of 1 and 3
+    found = analysis.heard(test, rated(test, given))
+    assert list(found) == ["tk-order"]
+    value, low, high, listeners = found["tk-order"]
+    assert (value, listeners) == (2, 2) and low <= 1 and high >= 3
+    two = a_test(("VAE-NN", "MelodyCNN + HarmonyCNNs"))
+    assert analysis.heard(two, rated(two, {"a": [9, 9, 6, 6], "b": [8, 8, 7, 7]})) == {}
+
+
+def test_heard_of_the_gan_against_the_lstm():
+    test = a_test(("GAN (Mischler)", "LSTM (Mischler)"))
+    value, low, high, listeners = analysis.heard(test, rated(test, {"a": [2, 2, 6, 6], "b": [4, 4, 6, 6]}))["mi-order"]
+    assert (value, listeners) == (-3, 2) and low <= -4 and high >= -2
 
 
 def test_heard_leaves_repeats_out():

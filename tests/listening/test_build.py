@@ -196,8 +196,8 @@ def test_the_place_of_a_clip_does_not_tell_its_system(runs, tmp_path):
     assert orders[0] != orders[1]
 
 
-def test_the_usual_systems_are_those_that_a_paper_had_rated(runs):
-    assert build.usual_systems(runs, "rating") == ([RNN, CNN], 4)
+def test_the_usual_systems_are_those_that_a_claim_by_ear_is_about(runs):
+    assert build.usual_systems(runs, "rating") == ([RNN, CNN, XL], 4)
     assert build.usual_systems(runs, "pairs") == ([RNN, CNN], 2)
     assert build.usual_systems(runs, "scales") == (None, 2), "the runs have none of them"
     names = ("dilated, all", "dilated, mozart")

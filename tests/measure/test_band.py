@@ -194,7 +194,51 @@ def test_shuffled_needs_a_piece_for_each_instrument():
         measure.band.shuffled(labelled(4), 2, np.random.default_rng(0))
 
 
-# --- cohesion ---------------------------------------------------------------------------------------------
+# --- instruments in other bars ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bars", [5, 8])
+def test_shifted_moves_each_instrument_to_bars_of_its_own(bars):
+    piece = labelled(1, bars)[0][: 8 * bars]
+    [moved] = measure.band.shifted([piece], 2, np.random.default_rng(0))
+    assert moved.shape == piece.shape and moved.dtype == bool
+    starts = []
+    for channel in range(5):
+        shifts = [
+            bar for bar in range(bars) if (np.roll(piece[..., channel], -8 * bar, 0) == moved[..., channel]).all()
+        ]
+        assert len(shifts) == 1, "it is the same part, begun at another bar"
+        starts += shifts
+    assert len(set(starts)) == 5, "and no two instruments stay together"
+
+
+def test_shifted_keeps_key_density_and_every_note():
+    pieces = in_unison(0, pieces=3)
+    for piece, moved in zip(pieces, measure.band.shifted(pieces, 2, np.random.default_rng(0)), strict=True):
+        assert (moved.sum(0) == piece.sum(0)).all()
+
+
+def test_shifted_leaves_out_pieces_of_one_bar_and_the_rest_of_a_bar():
+    pieces = [chords([C], [G], length=length) for length in (8, 15, 16, 20)]
+    assert [len(piece) for piece in measure.band.shifted(pieces, 2, np.random.default_rng(0))] == [16, 16]
+    assert measure.band.shifted([], 2, np.random.default_rng(0)) == []
+
+
+def test_in_fewer_than_five_bars_some_instruments_stay_together():
+    piece = labelled(1, 2)[0][:16]
+    [moved] = measure.band.shifted([piece], 2, np.random.default_rng(0))
+    stayed = [(moved[..., i] == piece[..., i]).all() for i in range(5)]
+    assert 2 <= sum(stayed) <= 3, "of two bars, each is the beginning of two or three instruments"
+
+
+def test_shifted_follows_its_generator():
+    pieces = in_unison(0, pieces=2)
+    one, same, other = (measure.band.shifted(pieces, 2, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert all((a == b).all() for a, b in zip(one, same, strict=True))
+    assert not all((a == b).all() for a, b in zip(one, other, strict=True))
+
+
+# --- togetherness -----------------------------------------------------------------------------------------
 
 
 def in_unison(seed, pieces=12, bars=8, instruments=4):
@@ -208,79 +252,93 @@ def in_unison(seed, pieces=12, bars=8, instruments=4):
     ]
 
 
-def cohesion(generated, real, seed=0):
-    return measure.band.cohesion(generated, real, 2, np.random.default_rng(seed))
+def togetherness(generated, real, seed=0):
+    return measure.band.togetherness(generated, real, 2, np.random.default_rng(seed))
 
 
-def test_cohesion_is_1_for_music_like_the_real_and_0_for_strangers():
+def test_togetherness_is_1_for_music_like_the_real_and_0_where_any_bar_would_do():
     real = in_unison(0)
-    assert cohesion(in_unison(1), real) == pytest.approx(1, abs=0.1)
-    assert cohesion(measure.band.shuffled(in_unison(1), 2, np.random.default_rng(5)), real) == pytest.approx(
-        0, abs=0.15
-    )
-    assert cohesion([random_band(i, 64) for i in range(12)], real) == pytest.approx(0, abs=0.15)
+    assert togetherness(in_unison(1), real) == pytest.approx(1, abs=0.15)
+    apart = measure.band.shifted(in_unison(1), 2, np.random.default_rng(5))
+    assert togetherness(apart, real) == pytest.approx(0, abs=0.15)
+    assert togetherness([random_band(i, 64) for i in range(12)], real) == pytest.approx(0, abs=0.15)
 
 
-def test_cohesion_lies_between_where_one_instrument_of_four_is_a_stranger():
+def test_strangers_in_one_key_are_not_together():
+    """What made music in one key look coherent: here every chord is of the same two."""
+    rng = np.random.default_rng(3)
+    triads = [np.array([C, E, G]), np.array([G, G + 4, G + 7])]
+    independent = [
+        np.concatenate([chords(*[triads[rng.integers(2)] for _ in range(4)]) for _ in range(16)]) for _ in range(12)
+    ]
+    together = [np.concatenate([chords(*[triads[rng.integers(2)]] * 4) for _ in range(16)]) for _ in range(12)]
+    assert togetherness(independent, together) == pytest.approx(0, abs=0.2)
+    assert togetherness(in_unison(1), together) > 1, "more chords, more to miss"
+
+
+def test_togetherness_lies_between_where_one_instrument_of_four_is_a_stranger():
     half = in_unison(1)
     for roll, other in zip(half, in_unison(2), strict=True):
         roll[..., BASS] = other[..., BASS]
-    # 3 of 6 pairs fit, and 3 lie as far apart as strangers do.
-    assert cohesion(half, in_unison(0)) == pytest.approx(0.5, abs=0.15)
+    # 3 of 6 pairs fit, and 3 lie as far apart as other bars do.
+    assert togetherness(half, in_unison(0)) == pytest.approx(0.5, abs=0.15)
 
 
-def test_cohesion_of_copies():
-    real = in_unison(0)
-    one_chord = [chords(*[[C, E, G]] * 4, length=64)] * 6
-    assert cohesion(one_chord, real) == pytest.approx(0)  # nothing to confuse
-    assert 0.5 < cohesion(in_unison(3)[:1] * 6, real) < 1.3  # other bars of one piece take the part of others
-
-
-def test_cohesion_where_nothing_can_be_told_apart():
+def test_togetherness_where_nothing_can_be_told_apart():
     silent = [np.zeros((16, 128, 5), bool)] * 5
     one_chord = [chords(*[[C, E, G]] * 4, length=64)] * 6
-    assert math.isnan(cohesion(in_unison(0), one_chord))
-    assert math.isnan(cohesion(silent, in_unison(0)))
-    assert math.isnan(cohesion(in_unison(0), silent))
+    assert math.isnan(togetherness(in_unison(0), one_chord))
+    assert math.isnan(togetherness(silent, in_unison(0)))
+    assert math.isnan(togetherness(in_unison(0), silent))
+    assert togetherness(one_chord, in_unison(0)) == pytest.approx(0), "nothing to miss in other bars"
+    one_bar = [roll[:8] for roll in in_unison(0)]
+    assert math.isnan(togetherness(one_bar, in_unison(0)))
 
 
-def test_cohesion_follows_its_generator():
+def test_want_of_variety_between_pieces_does_not_count():
+    assert togetherness(in_unison(3)[:1] * 6, in_unison(0)) == pytest.approx(1, abs=0.35)
+
+
+def test_togetherness_follows_its_generator():
     sets = in_unison(1), in_unison(0)
-    assert cohesion(*sets, seed=3) == cohesion(*sets, seed=3) != cohesion(*sets, seed=4)
+    assert togetherness(*sets, seed=3) == togetherness(*sets, seed=3) != togetherness(*sets, seed=4)
 
 
 # --- the table of harmony ---------------------------------------------------------------------------------
 
 
-def test_the_table_holds_partners_strangers_and_cohesion_of_each_set():
+def mean_distance(rolls):
+    return pytest.approx(np.mean([measure.band.harmonic_distance(roll, 2) for roll in rolls]))
+
+
+def test_the_table_holds_what_togetherness_is_made_of_for_each_set():
     real, random = in_unison(0), [random_band(seed, 64) for seed in range(8)]
     table = measure.band.harmony_table({"real": real, "random": random}, 2, seed=3)
     assert list(table) == ["real", "random"]
     for name, bands in (("real", real), ("random", random)):
         row = table[name]
-        assert list(row) == ["partners", "strangers", "cohesion", "variety"]
+        assert list(row) == ["partners", "other bars", "strangers", "togetherness", "variety"]
         assert row["variety"] == measure.band.variety(bands, 2)
-        assert row["partners"] == pytest.approx(np.mean([measure.band.harmonic_distance(roll, 2) for roll in bands]))
-        mixed = measure.band.shuffled(bands, 2, np.random.default_rng(3))
-        assert row["strangers"] == pytest.approx(np.mean([measure.band.harmonic_distance(roll, 2) for roll in mixed]))
-        assert row["cohesion"] == cohesion(bands, real, seed=3)
-    assert table["real"]["partners"] == pytest.approx(0) and table["real"]["strangers"] > 0.3
-    assert table["real"]["cohesion"] == pytest.approx(1, abs=0.1) and abs(table["random"]["cohesion"]) < 0.15
+        assert row["partners"] == mean_distance(bands)
+        assert row["other bars"] == mean_distance(measure.band.shifted(bands, 2, np.random.default_rng(3)))
+        assert row["strangers"] == mean_distance(measure.band.shuffled(bands, 2, np.random.default_rng(3)))
+        assert row["togetherness"] == togetherness(bands, real, seed=3)
+    assert table["real"]["partners"] == pytest.approx(0) and table["real"]["other bars"] > 0.3
+    assert table["real"]["togetherness"] == pytest.approx(1, abs=0.1)
+    assert abs(table["random"]["togetherness"]) < 0.15
     assert measure.band.harmony_table({"real": real}, 2, seed=3)["real"] == table["real"]
-    assert measure.band.harmony_table({"real": real}, 2, seed=4)["real"]["strangers"] != table["real"]["strangers"]
+    assert measure.band.harmony_table({"real": real}, 2, seed=4)["real"]["other bars"] != table["real"]["other bars"]
 
 
 def test_the_table_of_few_or_silent_pieces_has_gaps():
     real, few = in_unison(0), in_unison(1, pieces=4)
     table = measure.band.harmony_table({"few": few, "silent": [np.zeros((16, 128, 5), bool)] * 6, "real": real}, 2)
     assert table["few"]["partners"] == pytest.approx(0)
-    assert math.isnan(table["few"]["strangers"]) and math.isnan(table["few"]["cohesion"])
+    assert math.isnan(table["few"]["strangers"]), "of fewer than five pieces there are none"
+    assert table["few"]["togetherness"] == pytest.approx(1, abs=0.3), "which needs no strangers"
     silent = table["silent"]
     assert silent.pop("variety") == 0 and all(map(math.isnan, silent.values()))
     assert not any(map(math.isnan, table["real"].values()))
-    little = measure.band.harmony_table({"real": few, "generated": real}, 2)
-    assert not math.isnan(little["generated"]["partners"])
-    assert math.isnan(little["generated"]["cohesion"]), "with too little real music to compare with"
 
 
 # --- all measures of a piece ------------------------------------------------------------------------------
@@ -350,7 +408,8 @@ def test_rolls_of_another_shape_or_type_are_refused(roll):
         lambda: measure.band.harmonic_distance(roll, 2),
         lambda: measure.band.shuffled([roll] * 5, 2, np.random.default_rng(0)),
         lambda: measure.band.variety([roll, roll], 2),
-        lambda: cohesion([roll] * 5, [roll] * 5),
+        lambda: measure.band.shifted([roll] * 5, 2, np.random.default_rng(0)),
+        lambda: togetherness([roll] * 5, [roll] * 5),
     ):
         with pytest.raises(ValueError, match=r"a band roll must be bool \(time, 128, 5\)"):
             function()
@@ -430,13 +489,12 @@ def test_real_partners_and_shuffled_ones_are_told_apart(real_bands):
             assert np.nanmean(strange) > 2 * np.nanmean(real)
 
 
-def test_cohesion_of_real_bands(real_bands):
+def test_togetherness_of_real_bands(real_bands):
     one, other = real_bands[::2], real_bands[1::2]
-    assert cohesion(one, other) == pytest.approx(1, abs=0.2)
-    assert cohesion(measure.band.shuffled(one, 2, np.random.default_rng(1)), other) == pytest.approx(0, abs=0.2)
-    # Even ten pieces a side stand on the right side of the halfway line.
-    assert cohesion(one[:10], other[:10]) > 0.5
-    assert cohesion(measure.band.shuffled(one[:10], 2, np.random.default_rng(2)), other[:10]) < 0.5
+    assert togetherness(one, other) == pytest.approx(1, abs=0.3)
+    assert togetherness(measure.band.shuffled(one, 2, np.random.default_rng(1)), other) == pytest.approx(0, abs=0.2)
+    apart = measure.band.shifted(one, 2, np.random.default_rng(2))
+    assert togetherness(apart, other) == pytest.approx(0, abs=0.2), "in the same key all the same"
 
 
 def test_real_bands_vary_and_have_drums_in_pattern(real_bands):

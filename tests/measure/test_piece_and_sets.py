@@ -590,3 +590,76 @@ def test_mean_overlap_of_silence_is_low():
     silence = [measure.piece.measures(np.zeros((32, 128), bool), 4) for _ in range(5)]
     assert measure.sets.mean_overlap(measure.sets.compare(silence, real)) < 0.2
     assert measure.sets.mean_overlap(measure.sets.compare(real, real)) > 0.8
+
+
+# --- place between floor and ceiling ----------------------------------------------------------------------
+
+
+def with_x(*values, **others):
+    """Pieces with one value of "x" each; `others` are values of further measures, the same for all."""
+    return [{"x": float(value), **others} for value in values]
+
+
+TEN, FAR, NEAR = with_x(*range(10)), with_x(*range(100, 110)), with_x(*(each + 0.5 for each in range(10)))
+
+
+def test_the_floor_is_at_0_and_the_ceiling_at_1():
+    assert measure.sets.place(FAR, TEN, FAR, NEAR)["place"] == 0
+    assert measure.sets.place(NEAR, TEN, FAR, NEAR)["place"] == 1
+
+
+def test_a_place_by_hand():
+    # Bins hold a third of both sets together each. Of TEN 4, 3 and 3 pieces lie in them, of NEAR 3, 3 and 4: .9 shared.
+    half = with_x(*range(5), *range(100, 105))  # 4, 1 and 5 beside 4, 4 and 2: .7
+    found = measure.sets.place(half, TEN, FAR, NEAR)
+    assert list(found) == ["overlap", "floor", "ceiling", "place"]
+    assert (found["floor"], found["ceiling"]) == (0, pytest.approx(0.9))
+    assert (found["overlap"], found["place"]) == pytest.approx((0.7, 0.7 / 0.9))
+
+
+def test_a_place_may_lie_below_noise_and_above_other_real_music():
+    near = with_x(*(each + 5.0 for each in range(10)))  # noise that shares half of its range with real music
+    below = measure.sets.place(FAR, TEN, near, NEAR)
+    assert below["place"] < 0 and below["place"] == pytest.approx(-below["floor"] / (below["ceiling"] - below["floor"]))
+    assert measure.sets.place(TEN, TEN, FAR, NEAR)["place"] > 1
+
+
+def test_measures_that_are_constant_in_real_music_do_not_count():
+    """All sets agree in them, or differ in what real music does not tell of."""
+    plain = measure.sets.place(NEAR, TEN, FAR, NEAR)
+    for value in (1.0, math.nan):
+        constant = [[piece | {"y": value} for piece in each] for each in (TEN, FAR, NEAR)]
+        assert measure.sets.place(constant[2], *constant) == plain
+        strange = [piece | {"y": 7.0} for piece in NEAR]
+        assert measure.sets.place(strange, *constant) == plain
+    varied = [[piece | {"y": piece["x"] % 2} for piece in each] for each in (TEN, FAR, NEAR)]
+    assert measure.sets.place([piece | {"y": 7.0} for piece in NEAR], *varied)["overlap"] < plain["overlap"]
+
+
+def test_what_the_generated_pieces_lack_counts_as_no_overlap():
+    both = [[piece | {"y": piece["x"]} for piece in each] for each in (TEN, FAR, NEAR)]
+    lacking = [piece | {"y": math.nan} for piece in NEAR]
+    assert measure.sets.place(lacking, *both)["place"] == pytest.approx(0.5)
+
+
+def test_where_noise_is_as_near_as_real_music_there_is_no_place():
+    assert math.isnan(measure.sets.place(TEN, TEN, NEAR, NEAR)["place"])
+    assert math.isnan(measure.sets.place(TEN, TEN, NEAR, FAR)["place"])
+    constant = [with_x(1, 1, 1)] * 4
+    assert math.isnan(measure.sets.place(*constant)["place"])
+
+
+def test_noise_and_real_rolls_stand_where_they_should():
+    rng = np.random.default_rng(0)
+    steps = np.arange(64)
+
+    def melody():
+        roll = np.zeros((64, 128), bool)
+        roll[steps, 60 + np.cumsum(rng.integers(-2, 3, 64)).clip(-20, 20)] = True
+        return roll
+
+    real, other, made = ([melody() for _ in range(16)] for _ in range(3))
+    noise = measure.baselines.noise(np.array(real), rng)
+    sets = [[measure.piece.measures(roll, 4) for roll in rolls] for rolls in (made, real, noise, other)]
+    assert measure.sets.place(*sets)["place"] == pytest.approx(1, abs=0.25)
+    assert measure.sets.place(sets[2], *sets[1:])["place"] == 0
