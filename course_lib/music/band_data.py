@@ -68,7 +68,7 @@ class Bands:
 
     def near_twins(self) -> list[int]:
         """A number for each song, the same for near twins (`twins.near_twins`); drums do not count."""
-        return twins.near_twins([self[song][..., : band.DRUMS].max(axis=-1) for song in range(len(self))])
+        return twins.near_twins(self[song][..., : band.DRUMS].max(axis=-1) for song in range(len(self)))
 
     def comparable_length(self, length: int, block: int) -> int:
         """`length` steps, or fewer whole blocks where fewer than five songs are so long; a block at least."""

@@ -6,7 +6,7 @@ They are dealt to the same part of a split, or a held-out song would be one that
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 COMMON = 40  # songs: runs of chords that so many share are idioms, such as one note repeated
 
 
-def near_twins(rolls: Sequence[np.ndarray], n: int = 8, share: float = 0.25) -> list[int]:
+def near_twins(rolls: Iterable[np.ndarray], n: int = 8, share: float = 0.25) -> list[int]:
     """A number for each song, the same for near twins and for what is linked by them.
 
     Two songs are near twins where a quarter of the runs of `n` chords of the shorter one also stand, in whatever key,
@@ -36,7 +36,7 @@ def near_twins(rolls: Sequence[np.ndarray], n: int = 8, share: float = 0.25) -> 
     shared = Counter(pair for songs in holders.values() if len(songs) < COMMON for pair in combinations(songs, 2))
     twins = [pair for pair, count in shared.items() if count >= share * min(len(runs[song]) for song in pair)]
     first, second = np.array(twins, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(twins)), (first, second)), shape=(len(rolls), len(rolls)))
+    graph = coo_array((np.ones(len(twins)), (first, second)), shape=(len(runs), len(runs)))
     return connected_components(graph, directed=False)[1].tolist()
 
 
