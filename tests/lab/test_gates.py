@@ -294,15 +294,14 @@ RECORDED = {
     "03": {'run.baseline("GRU",': ["GRU"]},
     "04": {'run.baseline(f"LSTM, {name}",': ["*"], 'run.baseline("GAN",': ["GAN"]},
     "05": {
-        "return run.baseline(model_name,": [],
-        "for name in frames:\n    print(beside_tables(name, name))": ["mozart", "haydn", "beethoven", "all"],
-        'for name in ("all, no connections", "all, LSTM"):\n    print(beside_tables("all", name))': [
-            "all, no connections",
-            "all, LSTM",
-        ],
-        'jsb_builds = {"dilated": jsb_dilated, "LSTM": jsb_lstm}': [],
-        "for name, row in benchmark.items():\n": [],
-        'run.baseline(f"JSB, {name}",': ["JSB, dilated", "JSB, LSTM"],
+        "return run.baseline(name,": [],
+        "for name in networks:\n    print(beside_tables(name))": [],
+        'plan = {"plain, all": (': ["plain, all"],
+        '"all": ("connections", "all"), "all, LSTM": (': ["all", "all, LSTM"],
+        'run.baseline(name, "NLL, nats a frame", value, jsb_tables': [],
+        '"JSB, dilated": (jsb_dilated': ["JSB, dilated"],
+        '"JSB, dilated, transposed": (jsb_dilated': ["JSB, dilated, transposed"],
+        '"JSB, LSTM, transposed": (jsb_lstm': ["JSB, LSTM, transposed"],
     },
     "06": {
         "for previous in (10, 32):\n": [],
