@@ -11,7 +11,7 @@ from lessons import definitions
 lesson = SimpleNamespace(**definitions("09", "generate", "decode"))
 LATENT, BLOCKS, PIECES, REPEATS = 16, 10, 200, 3
 ALONE = 8  # pieces timed one at a time
-WIDTHS = {"quick": (16, 32, 64), "paper": (64, 128, 256)}  # of the decoders, in notebook 09
+WIDTHS = {"quick": (32, 64, 128), "paper": (64, 128, 256)}  # of the decoders, in notebook 09
 TILES = ((4, 4), (4, 4), (2, 8))
 THRESHOLD = 0.3
 
@@ -23,7 +23,7 @@ def main() -> dict[str, float]:
     starts = np.random.default_rng(0).normal(size=(PIECES, 5, LATENT))
     result = {}
     for name, filters in WIDTHS.items():
-        decoders = [decoder(filters, normalised=name == "quick") for _ in range(5)]
+        decoders = [decoder(filters) for _ in range(5)]
 
         def rolls(start, decoders=decoders):
             latents = lesson.generate(networks, start, BLOCKS, np.random.default_rng(0))
@@ -57,16 +57,13 @@ def next_network(inputs: int, *units: int) -> keras.Model:
     return keras.Model(vector, layers.Dense(LATENT)(x))
 
 
-def decoder(filters: tuple[int, ...], normalised: bool) -> keras.Model:
+def decoder(filters: tuple[int, ...]) -> keras.Model:
     """A vector to a block ``(32, 128, 1)``."""
 
-    def active(x):
-        return layers.Activation("relu")(layers.BatchNormalization()(x) if normalised else x)
-
     vector = keras.Input((LATENT,))
-    x = layers.Reshape((1, 1, filters[-1]))(active(layers.Dense(filters[-1])(vector)))
+    x = layers.Reshape((1, 1, filters[-1]))(layers.Dense(filters[-1], activation="relu")(vector))
     for width, tile in zip(filters[-2::-1], TILES[:0:-1], strict=True):
-        x = active(layers.Conv2DTranspose(width, tile, tile)(x))
+        x = layers.Conv2DTranspose(width, tile, tile, activation="relu")(x)
     return keras.Model(vector, layers.Conv2DTranspose(1, TILES[0], TILES[0])(x))
 
 
