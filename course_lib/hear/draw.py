@@ -24,10 +24,11 @@ COLOURS = matplotlib.colormaps["cividis"]  # for quantities: reads the same with
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
-def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None, beats_per_bar: float = 4) -> Figure:
+def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None) -> Figure:
     """Pitch over time in quarter notes, one line a note and one colour a track; at most `beats` of them.
 
-    A line stands at each octave's C and, heavier, at each bar line.
+    A line stands at each octave's C and, heavier, at some eight of the bar lines of the first time signature (4/4 where
+    there is none).
     """
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")
     tracks = [track for track in score.tracks if track.notes and not track.is_drum]
@@ -41,7 +42,9 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
         lowest, highest = min(lowest, pitch.min()), max(highest, pitch.max())
         end = max(end, stop.max())
     axes.set(xlim=(0, min(end, beats or end)), ylim=(lowest - 2, highest + 2))
-    bars_apart = max(1, round(axes.get_xlim()[1] / beats_per_bar / 8))  # some eight bar lines
+    meter = score.time_signatures[0] if score.time_signatures else None
+    beats_per_bar = meter.numerator * 4 / meter.denominator if meter else BEATS_PER_BAR
+    bars_apart = max(1, round(axes.get_xlim()[1] / beats_per_bar / 8))
     axes.xaxis.set_major_locator(MultipleLocator(bars_apart * beats_per_bar))
     _name_octaves(axes)
     axes.set(xlabel="time (quarter notes; lines at bars)", ylabel="pitch", title=title)
@@ -112,8 +115,8 @@ def curves(
                 if held_out and metric.endswith("loss") and np.isfinite(values).any():
                     best = int(np.nanargmin(values))
                     axes.plot(best + 1, values[best], "*", markersize=12, color=colour)
-    for (name, value), colour in zip((lines or {}).items(), ("0.2", "0.45", "0.6"), strict=False):
-        axes.axhline(value, color=colour, linestyle=":", label=name)
+    for index, (name, value) in enumerate((lines or {}).items()):
+        axes.axhline(value, color="black", linestyle=(0, (1, 1 + 2 * index)), label=name)  # ever sparser dots
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=f"{metric} ({unit})", title=title)
     axes.grid(alpha=0.3)

@@ -147,9 +147,11 @@ class Run:
         if not seen:
             return f"No run of {network} in the {profile} profile is committed yet."
         low, high = min(seen.values()), max(seen.values())
+        if len(seen) == 1:  # which is no band
+            return f"{network}: in the one committed run {low:.3f}, here {mine['value']:.3f}."
         where = "in" if low <= mine["value"] <= high else "below" if mine["value"] < low else "above"
-        among = f"{low:.3f} to {high:.3f}" if len(seen) > 1 else f"{low:.3f}"
-        return f"{network}: in {len(seen)} committed runs {among}, here {mine['value']:.3f}, {where} that band."
+        band = f"in {len(seen)} committed runs {low:.3f} to {high:.3f}"
+        return f"{network}: {band}, here {mine['value']:.3f}, {where} that band."
 
     def claim(self, id: str, value: float, detail: Any = None, heard: Heard | None = None) -> None:
         """Record the scalar that the rule of a claim reads, and what it was made of. Not in a smoke run.

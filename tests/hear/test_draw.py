@@ -56,6 +56,15 @@ def test_a_piano_roll_has_one_artist_a_track_and_one_line_a_note():
     assert not np.array_equal(upper.get_colors(), lower.get_colors())
 
 
+@pytest.mark.parametrize("meter, lines", [(None, 4), ((4, 4), 4), ((3, 4), 3), ((6, 8), 3), ((2, 2), 4)])
+def test_a_piano_roll_has_its_lines_at_the_bars_of_the_music(meter, lines):
+    score = score_of([(0, 24, 60)])
+    if meter:
+        score.time_signatures.append(symusic.TimeSignature(0, *meter))
+    axes = only_axes(draw.piano_roll(score))
+    assert axes.get_xticks()[axes.get_xticks() > 0][0] % lines == 0
+
+
 def test_a_piano_roll_shows_every_note_within_its_axes():
     axes = only_axes(draw.piano_roll(score_of([(0, 1, 0), (63, 1, 127)])))
     assert axes.get_ylim()[0] < 0 and axes.get_ylim()[1] > 127
@@ -156,11 +165,12 @@ def test_curves_are_solid_for_training_and_dashed_for_held_out_data():
 
 
 def test_the_best_held_out_loss_is_marked_and_baselines_are_lines():
-    axes = only_axes(draw.curves(HISTORIES, "loss", "Loss falls", "nats a note", {"bigram": 2.5, "uniform": 4.0}))
+    baselines = {"bigram": 2.5, "uniform": 4.0, "frequencies": 3.5, "hold": 3.8, "repeat": 3.9}
+    axes = only_axes(draw.curves(HISTORIES, "loss", "Loss falls", "nats a note", baselines))
     stars = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "*"]
     assert stars == [(2, 2.6), (2, 3.0)]
-    dotted = {line.get_label(): line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"}
-    assert dotted == {"bigram": 2.5, "uniform": 4.0}
+    found = [line for line in axes.lines if line.get_label() in baselines]
+    assert {line.get_label(): line.get_ydata()[0] for line in found} == baselines
     assert not [
         line for line in only_axes(draw.curves(HISTORIES, "accuracy", "", "")).lines if line.get_marker() == "*"
     ]

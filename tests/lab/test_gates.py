@@ -367,7 +367,7 @@ def test_a_run_says_where_its_figure_lies_among_the_committed_ones(start, tmp_pa
     run.baseline("GRU", "NLL, nats a note", 4.5, {"bigram": 9.0})
     assert run.usual("GRU") == "No run of GRU in the night profile is committed yet."
     committed(0, 4.0)
-    assert run.usual("GRU") == "GRU: in 1 committed runs 4.000, here 4.500, above that band."
+    assert run.usual("GRU") == "GRU: in the one committed run 4.000, here 4.500."
     committed(1, 5.0)
     committed(2, 1.0, "LSTM")
     assert run.usual("GRU") == "GRU: in 2 committed runs 4.000 to 5.000, here 4.500, in that band."
