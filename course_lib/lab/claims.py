@@ -118,7 +118,8 @@ def not_learned(claim: Claim, runs: Sequence[Record]) -> str:
     """Why the networks of a claim have not learned, from what `Run.baseline` recorded in each run; "" where they have.
 
     A network has learned where it beats the best answer without a network by more than the 95 % interval over seeds,
-    and where its training stopped because validation no longer improved.
+    and where the figure watched no longer improved when its training ended: by patience, or at a limit of epochs of
+    which the last tenth brought none better.
     """
     recorded = {row["network"] for run in runs for row in run.baselines}
     networks = sorted(recorded) or claim.networks if "*" in claim.networks else claim.networks
@@ -133,7 +134,7 @@ def not_learned(claim: Claim, runs: Sequence[Record]) -> str:
         if (gain if low is None else low) <= 0:
             return f"{network} does not beat what needs no network ({rows[0][1]['best']})"
         trainings = [run.trainings.get(name) for run, row in rows if (name := row.get("training"))]
-        if any(training is None or training.stopped != "patience" for training in trainings):
+        if any(training is None or training.still_improving for training in trainings):
             return f"{network} was still improving when its training ended"
     return ""
 

@@ -120,7 +120,7 @@ class Run:
             baselines: the same figure of each baseline, by name.
             more_is_better: of the figure.
             training: the folder in `checkpoints/` where the network was trained: verdicts wait until that training
-                stopped by patience. Without, as for a GAN, there is no held-out loss to watch.
+                ended without improving any more. Without, as for a GAN, there is no held-out loss to watch.
         """
         finite = {name: float(each) for name, each in baselines.items() if np.isfinite(each)}
         if not finite:

@@ -41,6 +41,11 @@ class Training(msgspec.Struct):
     watched: str
     best: float | None
 
+    @property
+    def still_improving(self) -> bool:
+        """Whether it reached its limit of epochs with the best of them, by the figure watched, in the last tenth."""
+        return self.stopped == "limit" and self.best_epoch > 0.9 * self.epochs
+
 
 class Music(msgspec.Struct):
     """One piece to listen to; its files lie in the folder of the run."""

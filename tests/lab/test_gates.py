@@ -162,8 +162,8 @@ def test_a_network_that_diverged_has_not_learned():
 STOPPED = "GRU was still improving when its training ended"
 
 
-@pytest.mark.parametrize("stopped, reason", [("patience", ""), ("limit", STOPPED), (None, STOPPED)])
-def test_a_training_must_have_ended_by_patience(stopped, reason):
+@pytest.mark.parametrize("stopped, reason", [("patience", ""), ("level", ""), ("limit", STOPPED), (None, STOPPED)])
+def test_a_training_must_have_ended_without_improving(stopped, reason):
     assert claims.not_learned(rule(networks=["GRU"]), runs(stopped, GRU=[1.0] * 3)) == reason
 
 

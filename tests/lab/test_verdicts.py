@@ -25,7 +25,7 @@ def interval(values):
 
 
 def learned(claim, runs):
-    """Whether every network beats its baseline beyond the interval, and stopped by patience where it was trained."""
+    """Whether every network beats its baseline beyond the interval, and improved no more where it was trained."""
     rows = [(run, row) for run in runs for row in run.baselines]
     names = {row["network"] for _, row in rows} if claim.networks == ["*"] else set(claim.networks)
     if claim.networks and not names:
@@ -38,7 +38,8 @@ def learned(claim, runs):
         if interval(gains)[0] <= 0:
             return False
         for run, row in own:
-            if row["training"] and getattr(run.trainings.get(row["training"]), "stopped", "") != "patience":
+            ended = run.trainings.get(row["training"])
+            if row["training"] and (ended is None or (ended.stopped == "limit" and ended.best_epoch == ended.epochs)):
                 return False
     return True
 
@@ -148,7 +149,7 @@ def boards(draw):
             data="x/lpd5-2" if alike else draw(st.sampled_from(["embedded", "x/lpd5-2"])),
             seed=number // twice if alike else draw(st.integers(0, 3)),
             parameters={"width": number % 2},
-            trainings={"net": draw(st.sampled_from(["patience"] * 8 + ["limit"]))},
+            trainings={"net": draw(st.sampled_from(["patience"] * 7 + ["level", "limit"]))},
             changed={} if draw(st.integers(0, 5)) else {"epochs": 3},
             folder=str(number),
             started=f"2026-01-01T00:00:{number:02}",
