@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import re
+import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import soundfile
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
 
 from course_lib import files
-from course_lib.lab import plan, run
+from course_lib.hear import listen
+from course_lib.lab import plan, record, run
+
+SOUND = "results/sound"  # beside `notebooks`: a folder a notebook
+SILENT = "(a player or a slider: run the notebook to have it)"
 
 
 def update(args: argparse.Namespace) -> int:
@@ -25,34 +34,70 @@ def update(args: argparse.Namespace) -> int:
         if failed := run.execute_all(jobs):
             print("No notebook was replaced:", *failed, sep="\n", file=sys.stderr)
             return 1
-        cleaned = {job.notebook: nbformat.writes(clean(nbformat.read(job.executed, 4))) + "\n" for job in jobs}
-    for notebook, text in cleaned.items():
-        with files.atomic_write(notebook) as partial:
-            partial.write_text(text, encoding="utf-8")
-        print(f"{notebook.name}: {len(text) // 1024} KiB")
+        for job in jobs:
+            keep(job.notebook, job.folder)
     return 0
 
 
-def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An executed notebook as it is committed: no sound, widget state or stderr, and lines printed as one output."""
+def keep(notebook: Path, folder: Path) -> None:
+    """Replace a notebook by the clean copy of its run in `folder`, and the clips that it links by what it plays there.
+
+    Raises:
+        ValueError: the run was made of other cells.
+    """
+    executed, links = nbformat.read(folder / notebook.name, 4), sounds(notebook.stem, folder)
+    executed.cells = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    if [cell.source for cell in executed.cells] != [cell.source for cell in nbformat.read(notebook, 4).cells]:
+        raise ValueError(f"{notebook.name} has changed since the run in {folder}: run it again.")
+    text = nbformat.writes(clean(executed, {heard: link for heard, (link, _) in links.items()})) + "\n"
+    shutil.rmtree(notebook.parent.parent / SOUND / notebook.stem, ignore_errors=True)
+    for link, ogg in links.values():
+        if link in text:
+            listen.save_clip(ogg, notebook.parent / link)
+    with files.atomic_write(notebook) as partial:
+        partial.write_text(text, encoding="utf-8")
+    print(f"{notebook.name}: {len(text) // 1024} KiB")
+
+
+def sounds(lesson: str, folder: Path) -> dict[bytes, tuple[str, Path]]:
+    """The link, seen from `notebooks`, and the file of each piece that a run made, by its samples; no real music."""
+    made = record.find(folder)
+    pieces = [folder / piece.ogg for piece in (made.music if made else []) if piece.ogg and not piece.real]
+    return {_samples(ogg.read_bytes()): (f"../{SOUND}/{lesson}/{ogg.name}", ogg) for ogg in pieces}
+
+
+def clean(notebook: nbformat.NotebookNode, links: Mapping[bytes, str] | None = None) -> nbformat.NotebookNode:
+    """An executed notebook as it is committed: no widget state or stderr, and lines printed as one output.
+
+    In place of a player stands the link that `links` has for its samples, where it has one.
+    """
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
         if cell.cell_type == "code":
-            cell.outputs = [_without_sound(output) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [_silent(output, links or {}) for output in cell.outputs if output.get("name") != "stderr"]
             # nbclient's own coalesce_streams would move what is printed after a figure before it.
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
     return notebook
 
 
-def _without_sound(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def _silent(output: nbformat.NotebookNode, links: Mapping[bytes, str]) -> nbformat.NotebookNode:
     data = output.get("data", {})
-    if "<audio" in data.get("text/html", "") or "application/vnd.jupyter.widget-view+json" in data:
-        output.data = {"text/plain": "(a player or a slider: run the notebook to have it)"}
+    html = data.get("text/html", "")
+    player = re.search(r'<audio.*?base64,([^"]+)"', html, re.DOTALL)
+    if link := player and links.get(_samples(base64.b64decode(player[1]))):
+        output.data = {"text/markdown": f"♪ [{Path(link).name}]({link})", "text/plain": f"({link})"}
+    elif "<audio" in html or "application/vnd.jupyter.widget-view+json" in data:
+        output.data = {"text/plain": SILENT}
     if "image/png" in data:
         data["image/png"] = _with_fewer_colours(data["image/png"])
     return output
+
+
+def _samples(ogg: bytes) -> bytes:
+    """What is heard of a file: the same sound encoded twice has other bytes."""
+    return np.asarray(soundfile.read(io.BytesIO(ogg), dtype="int16")[0]).tobytes()
 
 
 def _with_fewer_colours(png: str) -> str:

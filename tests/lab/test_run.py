@@ -12,13 +12,17 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import nbformat
 import papermill
 import pytest
+import run_records
+import soundfile
 import symusic
 
-from course_lib import files
-from course_lib.lab import cli, committed, doctor, plan, provenance, record, run
+from course_lib import files, music
+from course_lib.hear import listen
+from course_lib.lab import cli, committed, doctor, plan, provenance, record, run, schema
 from course_lib.listening import page, sessions
 
 PARAMETERS = 'profile = "quick"  # or "paper"\nseed = 0\ndata = "embedded"\n'
@@ -659,3 +663,31 @@ def test_what_was_printed_line_by_line_is_committed_as_one_output():
     cleaned = committed.clean(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
     assert [output.get("text") for output in cleaned] == ["epoch 1\nepoch 2\n", None, "done\n"]
     assert cleaned[1].data == {"text/plain": "a table"}
+
+
+def test_a_committed_notebook_links_the_music_that_it_played_but_none_that_is_real(tmp_path):
+    score = music.notes.to_score(["C4_quarter", "E4_quarter"])
+    cells = [nbformat.v4.new_code_cell(f"listen.play({name})") for name in ("made", "real", "other")]
+    for cell, played in zip(cells, (score, score.shift_pitch(1), score.shift_pitch(2)), strict=True):
+        html = listen.play(played)._repr_html_()
+        cell.outputs = [nbformat.v4.new_output("execute_result", {"text/html": html}, execution_count=1)]
+    notebook, folder = tmp_path / "notebooks/02_toy.ipynb", tmp_path / "run"
+    for path in (notebook, folder / notebook.name):
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    texts = [schema.Music(name, f"{name}.mid", f"{name}.ogg", "", real=name == "real") for name in ("made", "real")]
+    for piece, played in zip(texts, (score, score.shift_pitch(1)), strict=True):
+        listen.save(played, folder / piece.name)
+    result = run_records.record(music=texts)
+    (folder / "result.json").write_bytes(msgspec.json.encode(result))
+
+    committed.keep(notebook, folder)
+    first, *others = [cell.outputs[0].data for cell in nbformat.read(notebook, 4).cells]
+    assert first["text/markdown"] == "♪ [made.ogg](../results/sound/02_toy/made.ogg)"
+    assert [data["text/plain"] for data in others] == [committed.SILENT] * 2
+    assert [clip.name for clip in (tmp_path / "results/sound").rglob("*.ogg")] == ["made.ogg"]
+    assert soundfile.info(notebook.parent / "../results/sound/02_toy/made.ogg").duration <= listen.CLIP_SECONDS
+
+    nbformat.write(nbformat.v4.new_notebook(cells=cells[1:]), notebook)
+    with pytest.raises(ValueError, match=r"02_toy.ipynb has changed since the run"):
+        committed.keep(notebook, folder)
