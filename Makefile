@@ -7,7 +7,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: run test coverage lab listen notebooks report bench install corpus
 run: corpus
-	python -m course_lib run
+	python -m course_lib run --jobs auto
 
 test: corpus
 	ruff check

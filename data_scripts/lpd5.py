@@ -23,15 +23,18 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from distributed import Client, as_completed
 from scipy.sparse import csc_matrix
 from tqdm import tqdm
 
-from course_lib import files, music
+from course_lib import UsageError, files, music
+from course_lib.lab import cluster
 from data_scripts import download
 
 SONGS = 21_425
@@ -184,8 +187,14 @@ def _array(archive: zipfile.ZipFile, member: str, kinds: str) -> np.ndarray:
     return array
 
 
-def prepare(songs: list[Song], out: Path, steps_per_beat: int = 2) -> None:
-    """Write the shards that `out` lacks, one after another, then its bands.json; say which songs were skipped and why.
+def prepare(songs: list[Song], out: Path, steps_per_beat: int = 2, client: Client | None = None) -> None:
+    """Write the shards that `out` lacks, then its bands.json; say which songs were skipped and why.
+
+    Args:
+        songs: by name.
+        out: the folder to fill.
+        steps_per_beat: of the rolls.
+        client: of a Dask cluster that sees the songs and `out`; without one, one shard is written after another.
 
     Raises:
         ValueError: `out` holds shards of other songs or settings, or no song can be used.
@@ -197,11 +206,23 @@ def prepare(songs: list[Song], out: Path, steps_per_beat: int = 2) -> None:
     if other := [path.name for path, shard in done.items() if shard.get("key") != key]:
         advice = "delete that folder, or give another --out"
         raise ValueError(f"{out} holds {other[0]} of other songs or --steps: {advice}.")
-    shards = {}
-    for first in tqdm(range(0, len(songs), SHARD_SONGS), desc="Preparing LPD-5", unit=" shards"):
-        some, path = songs[first : first + SHARD_SONGS], out / f"shard-{first // SHARD_SONGS:04}.npy"
-        known = path in done and path.is_file()
-        shards[path.name] = done[path] if known else write_shard(path, some, steps_per_beat, key)
+    parts = {}
+    for first in range(0, len(songs), SHARD_SONGS):
+        path = out / f"shard-{first // SHARD_SONGS:04}.npy"
+        if not (path in done and path.is_file()):
+            parts[path] = songs[first : first + SHARD_SONGS]
+    bar = {"desc": "Preparing LPD-5", "unit": " shards", "total": len(parts)}
+    if client:
+        tasks = [
+            client.submit(write_shard, path, some, steps_per_beat, key, pure=False) for path, some in parts.items()
+        ]
+        for task in tqdm(as_completed(tasks), **bar):
+            task.result()
+    else:
+        for path, some in tqdm(parts.items(), **bar):
+            write_shard(path, some, steps_per_beat, key)
+    paths = [out / f"shard-{number:04}.json" for number in range(-(-len(songs) // SHARD_SONGS))]
+    shards = {path.with_suffix(".npy").name: json.loads(path.read_text("utf-8")) for path in paths}
 
     used = [song for shard in shards.values() for song in shard["songs"]]
     skipped = [f"  {song['name']}: {song['reason']}" for shard in shards.values() for song in shard["skipped"]]
@@ -221,8 +242,8 @@ def prepare(songs: list[Song], out: Path, steps_per_beat: int = 2) -> None:
     )
 
 
-def write_shard(path: Path, songs: list[Song], steps_per_beat: int, key: str) -> dict[str, Any]:
-    """Write one shard and then its json, which is returned."""
+def write_shard(path: Path, songs: list[Song], steps_per_beat: int, key: str) -> None:
+    """Write one shard and then its json."""
     packed, rows, skipped = [np.zeros((0, music.band_data.CELLS // 8), np.uint8)], [], []
     steps = 0
     for song in songs:
@@ -242,7 +263,6 @@ def write_shard(path: Path, songs: list[Song], steps_per_beat: int, key: str) ->
     digest = hashlib.sha256(json.dumps(rows).encode() + shard.tobytes()).hexdigest()
     done = {"key": key, "digest": digest, "songs": rows, "skipped": skipped}
     _write_json(path.with_suffix(".json"), done)
-    return done
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -258,6 +278,9 @@ def main(arguments: list[str] | None = None) -> int:
     way.add_argument("--file", type=Path, help="that archive fetched by hand, or a folder it was unpacked to")
     parser.add_argument("--steps", type=int, default=2, help="steps a beat, 1 to 24 (default 2)")
     parser.add_argument("--out", type=Path, help="folder for the result (default: lpd5-STEPS in the cache)")
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument("--jobs", type=int, default=1, help="shards at once on this machine (default 1)")
+    many.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that sees the files")
     args = parser.parse_args(arguments)
     if not 1 <= args.steps <= 24:
         parser.error("--steps takes 1 to 24: the music has 24 steps a beat")
@@ -266,8 +289,10 @@ def main(arguments: list[str] | None = None) -> int:
         out.mkdir(parents=True, exist_ok=True)  # before a long download
         songs = find_songs(fetch(args.url, args.file))
         print(f"Found {len(songs):,} songs (the published set has {SONGS:,}).")
-        prepare(songs, out, args.steps)
-    except ValueError as error:
+        here = cluster.here(args.jobs) if args.jobs > 1 else nullcontext()
+        with cluster.elsewhere(args.scheduler) if args.scheduler else here as client:
+            prepare(songs, out, args.steps, client)
+    except (UsageError, ValueError) as error:
         print(f"!!  {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -40,6 +40,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     suspect: float = math.nan  # a figure beyond this is too good to stand before a leak is ruled out
     networks: list[str] = []  # which must have beaten their baselines, as `Run.baseline` names them; "*": every one
     seeds: int = 3  # for a verdict, at least
+    timed: bool = False  # it compares seconds: nothing may run beside its notebook
 
     @property
     def rule(self) -> str:
@@ -112,6 +113,12 @@ def verdict(
 def too_small(claim: Claim, profile: str) -> bool:
     """Whether a profile is smaller than the smallest that can judge a claim."""
     return PROFILES.index(profile) < PROFILES.index(claim.profile)
+
+
+def compares_seconds(notebook: str, profile: str) -> bool:
+    """Whether a claim of this notebook compares seconds, and can be judged in this profile."""
+    own = [claim for claim in claims().values() if claim.notebook == notebook[:2]]
+    return any(claim.timed and not too_small(claim, profile) for claim in own)
 
 
 def not_learned(claim: Claim, runs: Sequence[Record]) -> str:

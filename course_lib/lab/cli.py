@@ -57,6 +57,12 @@ def _run_folders(names: Sequence[str | Path]) -> list[Path]:
     return roots
 
 
+def _jobs(text: str) -> str:
+    if text != "auto" and not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs at once: use a whole number from 1, or auto")
+    return text
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="run|report|listen|notebooks|doctor")
@@ -80,6 +86,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "-s", "--setting", nargs="+", action="append", default=[], metavar=("NAME", "VALUE"),
         help="a value in the settings table of a notebook: 20, or 16,32 for a list; several values make a grid",
     )  # fmt: skip
+    command.add_argument("--jobs", default="1", type=_jobs, metavar="N|auto", help="so many at once here (default: 1)")
+    command.add_argument(
+        "--scheduler", metavar="ADDRESS", help="run on the Dask cluster at this address, such as tcp://10.0.0.5:8786"
+    )
+    command.add_argument("--dry-run", action="store_true", help="say how many runs and about how long, and stop")
     command.add_argument("--yes", action="store_true", help=f"also start more than {plan.MOST_RUNS:,} runs")
     command.add_argument("--out", help="folder to write to, or to go on in (default: a new one under runs)")
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import nbformat
 
 from course_lib import UsageError
-from course_lib.lab import provenance, record
+from course_lib.lab import claims, provenance, record
 from course_lib.lab.schema import Code
 from course_lib.learn import profiles
 from course_lib.music import corpus, midi
@@ -47,6 +47,7 @@ class Job:
     code: Code = field(default_factory=Code)
     source: str = ""  # the state of the data
     reads_runs: bool = False
+    alone: bool = False  # it compares seconds, and this profile can judge them: nothing may run beside it
 
     @property
     def executed(self) -> Path:
@@ -79,12 +80,13 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
         code = Code(provenance.notebook_hash(lesson.path), package)
         given = {name: values for name, values in parameters.items() if name in lesson.parameters}
         points = list(itertools.product(_points(given), _points(_changes(lesson, settings))))
+        alone = claims.compares_seconds(lesson.path.stem, args.profile)
         for given, changed in points:
             shown = {name: value for name, value in (given | changed).items() if name not in ("profile", "data")}
             label = ",".join(f"{name}={quote(str(value), safe='')}" for name, value in shown.items())
             label = label if len(points) > 1 or changed else ""
             folder, name = out / lesson.path.stem / label, f"{lesson.path.stem} {label}".strip()
-            jobs.append(Job(lesson.path, folder, name, given, changed, code, source, lesson.reads_runs))
+            jobs.append(Job(lesson.path, folder, name, given, changed, code, source, lesson.reads_runs, alone))
     if len(jobs) > MOST_RUNS and not args.yes:
         raise UsageError(f"This asks for {len(jobs):,} runs: add --yes to start them all.")
     _refuse_other_results(jobs)

@@ -55,7 +55,7 @@ def of_process() -> dict[str, Any]:
         "commit": git_commit(),
         "versions": versions,
         "backend": backend,
-        "device": _device(str(keras.ops.zeros(1).device) if keras else "cpu"),
+        "device": device(str(keras.ops.zeros(1).device) if keras else "cpu"),
         "peak_memory_mib": _peak_memory(),
     }
 
@@ -67,7 +67,7 @@ def git_commit() -> str | None:
     return _output("git", "-C", str(files.ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
-def _device(placed: str) -> str:
+def device(placed: str = "cpu") -> str:
     """The maker's name of the device on which Keras placed a tensor."""
     if "cpu" not in placed.lower():
         names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or placed

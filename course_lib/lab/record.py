@@ -183,6 +183,8 @@ class Run:
         for path in sorted(checkpoints.rglob("training.json")):
             name = path.parent.relative_to(checkpoints).as_posix()
             self.record.trainings[name] = msgspec.json.decode(path.read_bytes(), type=Training)
+        left = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        self.record.disk_mib = round(left / 2**20, 1)
         content = plain(self.record, "The result")
         del content["folder"]
         path = self.folder / "result.json"
@@ -231,6 +233,7 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
         code=Code(provenance.notebook_hash(source), provenance.package_hash()),
         started=datetime.now(UTC).isoformat(),
         seconds=0,
+        speed=float(os.environ.get("COURSE_SPEED") or 0) or None,
         **provenance.of_process(),
     )
     return Run(folder, record)

@@ -65,7 +65,7 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     entries = sorted((_entry(folder, files) for folder in folders), key=lambda entry: entry["notebook"])
     drawn = {name: functools.partial(getattr(pictures, name), folder=files) for name in ("clip", "piano_roll")}
-    html = _template("report.html.j2", target.parent, **drawn).render(
+    html = template("report.html.j2", target.parent, **drawn).render(
         **_board(rows),
         about=scoreboard.about(scoreboard.committed()),
         picture_of_all=pictures.scoreboard(rows, files),
@@ -106,7 +106,7 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
 
 def markdown(counted: Sequence[record.Record], base: Path, folder: Path) -> str:
     """The scoreboard as a section of Markdown, with links relative to `base`; its picture lies in `folder`."""
-    return _template("scoreboard.md.j2", base).render(
+    return template("scoreboard.md.j2", base).render(
         **_board(scoreboard.rows(counted)),
         about=scoreboard.about(counted),
         picture=folder / PICTURES[0],
@@ -128,7 +128,7 @@ def _board(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _template(name: str, base: Path, **filters: Callable) -> jinja2.Template:
+def template(name: str, base: Path, **filters: Callable) -> jinja2.Template:
     """A template of this folder, whose links are relative to the folder `base`."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=name.endswith(".html.j2"))

@@ -1,43 +1,55 @@
-"""Notebooks executed headless by papermill."""
+"""Notebooks executed headless: one after another here, or many at once on a Dask cluster."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import os
-import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
 
-import papermill
-from jupyter_client import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
+from filelock import FileLock, Timeout
 
-from course_lib import files
-from course_lib.lab import plan, record, report
-
-# What libraries say to their own programmers: the reader of a run can do nothing about it.
-QUIET = "ignore::DeprecationWarning,ignore::PendingDeprecationWarning,ignore::FutureWarning"
+from course_lib import UsageError, files
+from course_lib.lab import estimate, plan, record, report
+from course_lib.lab.execute import execute
 
 
 def run(args: argparse.Namespace) -> int:
-    """Execute the notebooks one at a time, write the report and return the exit status."""
+    """Execute the notebooks, write the report and return the exit status."""
     runs = files.runs_folder()
     out = Path(args.out).resolve() if args.out else runs / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     jobs = plan.plan(args, out)
     again = shlex.join(["python", "-m", "course_lib", *args.argv, *([] if args.out else ["--out", str(out)])])
+    left = [job for job in jobs if plan.why_again(job) is not None]
+    needs = estimate.Needs(args.profile)
+    workers, threads = (0, 0) if args.scheduler else _workers(args.jobs, left, needs)
+    speed = None
+    if len(jobs) > 1 or args.dry_run:
+        if any(job.notebook.stem in needs.runs for job in left):
+            speed = estimate.speed()
+        os.environ[estimate.SPEED] = str(speed or "")
+        print(estimate.sentence(left, needs, speed, workers, out), flush=True)
+    if args.dry_run:
+        return 0
     out.mkdir(parents=True, exist_ok=True)
-    if out.parent == runs and not all(job.reads_runs for job in jobs):
-        _point_latest(out)
 
     try:
-        failed = execute_all(jobs)
+        with the_only_runner(out):
+            if out.parent == runs and not all(job.reads_runs for job in jobs):
+                _point_latest(out)
+            if args.scheduler or workers > 1:
+                from course_lib.lab import cluster  # Dask, which one run after another does not need
+
+                opened = cluster.elsewhere(args.scheduler) if args.scheduler else cluster.here(workers)
+                with opened as client:
+                    failed = cluster.execute_all(jobs, client, out, needs.seconds(speed), threads)
+            else:
+                failed = execute_all(jobs)
     except KeyboardInterrupt:
         print(f"\nStopped; what is done is kept. To go on: {again}", file=sys.stderr)
         return 130
@@ -50,6 +62,30 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         print(f"{len(failed)} of {len(jobs)} failed:", *failed, f"To try again: {again}", sep="\n", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _workers(asked: str, left: Sequence[plan.Job], needs: estimate.Needs) -> tuple[int, int]:
+    """How many workers on this machine, and the threads of each."""
+    from course_lib.lab import machine
+
+    if asked == "auto":
+        return machine.workers(len(left), needs.memory(left))
+    return int(asked), machine.threads(int(asked))
+
+
+@contextmanager
+def the_only_runner(out: Path) -> Iterator[None]:
+    """Hold the run folder while its notebooks are executed. Raises UsageError where another process does."""
+    lock = FileLock(out / ".runner", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError(f"Another run is at work in {out}: wait for it, or choose another --out.") from error
+    try:
+        yield
+    finally:
+        (out / ".runner").unlink(missing_ok=True)
+        lock.release()
 
 
 def execute_all(jobs: Sequence[plan.Job]) -> list[str]:
@@ -69,88 +105,6 @@ def execute_all(jobs: Sequence[plan.Job]) -> list[str]:
         if error:
             failed.append(f"  {job.name}: {error}")
     return failed
-
-
-def execute(job: plan.Job) -> str | None:
-    """Execute one notebook in the python3 kernel; returns the last line of the error it ended in, or None.
-
-    A failed run keeps its executed notebook, gets an `error.txt` and has no `result.json`. What C libraries print
-    goes to `kernel.log`.
-
-    Raises:
-        OSError: a file could not be written, as on a full disk.
-    """
-    result, error_file, log_file = (job.folder / name for name in ("result.json", "error.txt", "kernel.log"))
-    job.folder.mkdir(parents=True, exist_ok=True)
-    for earlier in (job.executed, result, error_file):
-        earlier.unlink(missing_ok=True)
-    for library in ("papermill", "asyncio"):  # an error is told below, once, and a stop by `run`
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    error = ""
-    try:
-        with log_file.open("wb") as log:
-            executed = papermill.execute_notebook(
-                # papermill formats the paths
-                *(str(path).replace("{", "{{").replace("}", "}}") for path in (job.notebook, job.partial)),
-                job.parameters,
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                stdout_file=_Indented(sys.stdout),
-                stderr_file=_Indented(sys.stderr),
-                cwd=job.notebook.parent,
-                kernel_manager_class=_kernel(job, log),
-                extra_arguments=["--log-level=50", "--IPKernelApp.capture_fd_output=False"],
-            )
-        if executed.metadata.papermill.exception:  # papermill takes sys.exit() for a good end
-            error = "SystemExit: the notebook stopped before its last cell."
-    except papermill.PapermillExecutionError as caught:
-        error = f"{caught.ename}: {caught.evalue}".strip()
-    except DeadKernelError:
-        error = "The kernel died: the memory ran out, or a library crashed (kernel.log may tell)."
-    except (KeyboardInterrupt, Exception) as caught:
-        # Neither a stop nor a full disk is the notebook's failure. A time-out is an OSError without errno.
-        if isinstance(caught, KeyboardInterrupt) or getattr(caught, "errno", None):
-            result.unlink(missing_ok=True)
-            raise
-        error = f"{type(caught).__name__}: {caught}"
-    if error:
-        error = error.splitlines()[-1]
-        result.unlink(missing_ok=True)
-        error_file.write_text(error + "\n", encoding="utf-8", errors="replace")
-    if job.partial.exists():
-        os.replace(job.partial, job.executed)
-    return error or None
-
-
-def _kernel(job: plan.Job, log: BinaryIO) -> type[AsyncKernelManager]:
-    """Kernels that know their job, and keep the start-up notes of C libraries out of sight."""
-    given = {
-        "COURSE_OUT": str(job.folder),
-        "COURSE_SETTINGS": json.dumps(job.settings),
-        "COURSE_NOTEBOOKS": str(job.notebook.parent),
-    }
-    environment = {"PYTHONWARNINGS": QUIET, **os.environ, **given}
-
-    class Kernel(AsyncKernelManager):
-        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-            await super().start_kernel(env=environment, stderr=log, **options)
-
-    return Kernel
-
-
-class _Indented:
-    """Passes on what a notebook prints, indented; progress bars only to a terminal, as they flood a log."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> None:
-        if "\r" not in text or self.stream.isatty():
-            self.stream.write(re.sub(r"(?m)^(?=.)", "    ", text))
-
-    def flush(self) -> None:
-        self.stream.flush()
 
 
 def _point_latest(out: Path) -> None:

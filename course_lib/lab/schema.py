@@ -109,7 +109,9 @@ class Record(msgspec.Struct, kw_only=True):
     device: str
     started: str
     seconds: float
+    speed: float | None = None  # of the machine, see `estimate.speed`
     peak_memory_mib: float | None
+    disk_mib: float | None = None  # what the run left
     claims: list[Measured] = []
     measures: dict[str, Any] = {}
     baselines: list[dict[str, Any]] = []

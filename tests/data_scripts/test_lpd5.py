@@ -735,3 +735,20 @@ def test_real_music_read_by_pypianoroll(downloaded, tmp_path):
     for number, parts in rolls.items():
         assert np.array_equal(found[msd_id(number)], expected(parts, 2))
         assert found[msd_id(number)].any(axis=(0, 1)).sum() >= 3
+
+
+def test_a_cluster_writes_the_same_bytes(tmp_path, monkeypatch):
+    for number in range(12):
+        save(tmp_path / "tree" / place(number), song(number, bars=1))
+    monkeypatch.setattr(lpd5, "SHARD_SONGS", 3)
+    for out, jobs in (("one", "1"), ("two", "2")):
+        assert run("--file", str(tmp_path / "tree"), "--out", str(tmp_path / out), "--jobs", jobs) == 0
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()} for out in ("one", "two"))
+    assert one == two and len(one) == 9
+
+
+def test_no_scheduler_answers(tmp_path, capsys):
+    save(tmp_path / "tree" / place(0), song(0, bars=1))
+    address = ["--scheduler", "tcp://127.0.0.1:9"]
+    assert run("--file", str(tmp_path / "tree"), "--out", str(tmp_path / "out"), *address) == 1
+    assert "No Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err

@@ -1,0 +1,40 @@
+"""What this machine has for runs: cores, memory, GPUs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+
+import psutil
+
+
+def workers(jobs: int, need_mib: float) -> tuple[int, int]:
+    """How many workers pay for so many jobs, and the threads of each: one a GPU, else one a core that memory allows.
+
+    `need_mib` is the memory of the largest job.
+    """
+    fitting = int(psutil.virtual_memory().total / 2**20 // need_mib)
+    number = max(1, min(jobs, len(gpus()) or cores(), fitting))
+    return number, threads(number)
+
+
+def threads(workers: int) -> int:
+    """The threads of each of so many workers."""
+    return max(1, cores() // workers)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The NVIDIA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    with suppress(OSError, subprocess.CalledProcessError):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+        return [str(number) for number in range(listed.count("\nGPU ") + listed.startswith("GPU "))]
+    return []
