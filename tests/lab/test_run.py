@@ -22,7 +22,7 @@ import symusic
 
 from course_lib import files, music
 from course_lib.hear import listen
-from course_lib.lab import cli, committed, doctor, plan, provenance, record, run, schema
+from course_lib.lab import cli, committed, doctor, execute, plan, provenance, record, run, schema
 from course_lib.listening import page, sessions
 
 PARAMETERS = 'profile = "quick"  # or "paper"\nseed = 0\ndata = "embedded"\n'
@@ -476,7 +476,7 @@ def test_progress_bars_stay_out_of_a_log():
         write = list.append
 
     log = Log()
-    passed = run._Indented(log)  # type: ignore[arg-type]
+    passed = execute._Indented(log)  # type: ignore[arg-type]
     passed.write("epoch 1\n\nepoch 2\n")
     passed.write("\r 10%|#         |")
     assert log == ["    epoch 1\n\n    epoch 2\n"]
