@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 
 import keras
+import lessons
 import numpy as np
 import pytest
 from lessons import definitions
@@ -16,19 +17,21 @@ from course_lib.learn import sample, train
 from course_lib.learn.stepper import STEPPED, Stepper
 from course_lib.music import events
 
-lesson = SimpleNamespace(
-    **definitions(
-        "11",
-        "RelativeAttention",
-        "AbsoluteAttention",
-        "WithMemory",
-        "Rows",
-        "continuing_rows",
-        "relative_shift",
-        "OneAttention",
-        "check_vocabulary",
-    )
+WANTED = (
+    "RelativeAttention",
+    "AbsoluteAttention",
+    "WithMemory",
+    "Rows",
+    "continuing_rows",
+    "relative_shift",
+    "OneAttention",
+    "check_vocabulary",
+    "answers",
+    "attention_by_hand",
+    "attention_maps",
+    "plain_nats",
 )
+lesson = SimpleNamespace(**definitions("11", *WANTED))
 STEPPED[lesson.RelativeAttention] = lesson.OneAttention
 BACKEND = keras.backend.backend()
 VOCABULARY, DEPTH, WIDTH, HEADS = 11, 2, 8, 2
@@ -37,14 +40,14 @@ tensor = keras.ops.convert_to_tensor
 array = keras.ops.convert_to_numpy
 
 
-def transformer_xl(seed=0, dropout=0.0, depth=DEPTH):
+def transformer_xl(seed=0, dropout=0.0, depth=DEPTH, attention=lesson.RelativeAttention):
     """As a notebook assembles it, with weights (biases, too) large enough for all of them to be felt."""
     tokens = keras.Input((None,), dtype="int32")
     memories = [keras.Input((None, WIDTH)) for _ in range(depth)]
     x, heard = keras.layers.Embedding(VOCABULARY, WIDTH)(tokens), []
     for memory in memories:
         heard.append(x)
-        attended = keras.layers.Dropout(dropout)(lesson.RelativeAttention(HEADS)(x, memory))
+        attended = keras.layers.Dropout(dropout)(attention(HEADS)(x, memory))
         x = keras.layers.LayerNormalization()(keras.layers.Add()([x, attended]))
         y = keras.layers.Dense(WIDTH)(keras.layers.Dense(16, activation="relu")(x))
         x = keras.layers.LayerNormalization()(keras.layers.Add()([x, y]))
@@ -125,6 +128,8 @@ def test_attention_equals_a_double_loop(attention, remembered, empty, steps):
     memory[1, :empty] = 0  # of one row only
     found = array(attention(tensor(x), tensor(memory)))
     np.testing.assert_allclose(found, by_loops(attention, x, memory), atol=1e-5)
+    by_hand = lesson.attention_by_hand(attention, x[0], memory[0])  # the row whose memory is full
+    np.testing.assert_allclose(by_hand, found[0], atol=1e-5)
 
 
 def gradients(function, *inputs):
@@ -234,6 +239,16 @@ def test_a_saved_model_loads_as_it_was(model, tmp_path):
     np.testing.assert_array_equal(whole(loaded, some_tokens(2, 6))[0], whole(model, some_tokens(2, 6))[0])
 
 
+def test_maps_of_attention_are_shares_of_what_was_heard(model):
+    tokens = some_tokens(1, 9)
+    _, heard = lesson.answers(model, tokens[:, :5])
+    maps = lesson.attention_maps(model, tokens[:, 5:], heard)
+    assert [each.shape for each in maps] == [(HEADS, 4, 9)] * DEPTH
+    for each in maps:
+        np.testing.assert_allclose(each.sum(axis=-1), 1, atol=1e-5)
+        assert not np.triu(each, 6).any()  # of the future
+
+
 # ---------------------------------------------------------------- rows that go on
 
 
@@ -311,6 +326,14 @@ def test_the_last_part_of_each_segment_is_judged_alone(model):
     late = [nats(model, song)[np.arange(len(song) - 1) % 6 >= 4] for song in SONGS]
     assert found == pytest.approx(np.concatenate(late).mean(), abs=1e-4)
     assert (rows.targets >= 0).sum() == sum(map(len, late))
+
+
+@pytest.mark.parametrize("length", [0, 3, 40])
+def test_the_plain_loop_gives_what_evaluation_gives(model, length):
+    rows = lesson.Rows(SONGS, 5, rows=2)
+    nats = lesson.plain_nats(model, rows, length)
+    assert nats.shape == rows.targets.shape and (np.isnan(nats) == (rows.targets < 0)).all()
+    assert np.nanmean(nats) == pytest.approx(recurrent(model, 2, length).evaluate(rows, verbose=0), abs=1e-4)
 
 
 def test_memory_keeps_the_last_steps_of_each_layer(model):
@@ -447,6 +470,32 @@ def test_a_stepper_follows_further_training():
 def test_a_stepper_must_be_told_its_memory(model):
     with pytest.raises(ValueError, match=r"^The model attends to its past: say how many steps.*\.$"):
         Stepper(model)
+
+
+def test_a_student_who_changes_attention_changes_what_is_trained_stepped_and_heard(tmp_path, monkeypatch):
+    """Distances count the other way round, by an edit of one line of the notebook."""
+    (path,) = lessons.NOTEBOOKS.glob("11*.ipynb")
+    source, line = path.read_text(encoding="utf-8"), "scores = by_content + relative_shift(by_distance)"
+    assert source.count(line) == 1
+    (tmp_path / path.name).write_text(source.replace(line, line.replace("+", "-")), encoding="utf-8")
+    monkeypatch.setattr(lessons, "NOTEBOOKS", tmp_path)
+    edited = SimpleNamespace(**definitions("11", *WANTED))
+    keras.saving.register_keras_serializable()(lesson.RelativeAttention)  # again the one that is saved and loaded
+    monkeypatch.setitem(STEPPED, edited.RelativeAttention, edited.OneAttention)
+    prompts, losses, heard = np.array([[0], [1]]), [], []
+    for version in (lesson, edited):
+        model = transformer_xl(depth=1, attention=version.RelativeAttention)
+        rows = version.Rows([np.arange(40) % 7, np.arange(30) % 7], 6, rows=2)
+        memory = recurrent(model, 2, 8)
+        losses.append(train.fit(memory, rows, epochs=2, folder=tmp_path / str(len(losses)), seed=1)["loss"])
+        stepper = Stepper(model, batch=2, memory=20)
+        tokens = some_tokens(2, 8)
+        steps = np.stack([stepper.step(column) for column in tokens.T], axis=1)
+        np.testing.assert_allclose(steps, version.answers(model, tokens)[0], atol=1e-4)
+        heard.append((steps, sample.generate(stepper, prompts, 20, np.random.default_rng(0))))
+    assert np.abs(np.subtract(*losses)).max() > 1e-3  # trained
+    assert np.abs(heard[0][0] - heard[1][0]).max() > 1e-2  # stepped
+    assert (heard[0][1] != heard[1][1]).any()  # heard
 
 
 # State 0 takes 0 or 1 on to state 1, which takes 2 to 4 on to state 0, or 10 to the end, where only 9 may come.
