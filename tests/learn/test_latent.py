@@ -18,6 +18,8 @@ lesson = SimpleNamespace(
         "encode",
         "decode",
         "active_dimensions",
+        "given",
+        "sides",
         "next_latents",
         "generate",
         "style_vectors",
@@ -45,6 +47,16 @@ class Network:
 def networks():
     """Each answers with its instrument's last vector, plus a number that tells the instrument."""
     return [Network(lambda inputs, i=i: inputs[:, -SIZE:] + 100 * (i + 1)) for i in range(5)]
+
+
+def pianists():
+    """Each answers with all that it hears, added up, so that the piano counts where it is given."""
+    return [Network(lambda inputs: inputs.reshape(len(inputs), -1, SIZE).sum(axis=1) + 1) for _ in range(5)]
+
+
+def number_decoders():
+    """Each plays the sum of its vector in all cells."""
+    return [Network(lambda vectors: np.tile(vectors.sum(axis=1)[:, None, None, None], (1, STEPS, 128, 1)))] * 5
 
 
 def silent_networks():
@@ -292,6 +304,49 @@ def test_the_result_is_what_the_networks_answer():
     expected = np.stack([start + step, start + 2 * step, start + 3 * step], axis=1)
     np.testing.assert_array_equal(generate(networks(), start), expected)
     np.testing.assert_array_equal(start, starts())  # and the start is left as it was
+
+
+def test_a_network_is_trained_on_what_it_is_stepped_with():
+    last, after = starts(), starts() + 1000
+    nets = [Network(lambda inputs, i=i: after[:, i]) for i in range(5)]  # so the piano's next vector is the true one
+    lesson.next_latents(nets, last)
+    for channel, net in enumerate(nets):
+        inputs, targets = lesson.sides(channel, last, after)
+        np.testing.assert_array_equal(inputs, net.given[0])
+        np.testing.assert_array_equal(targets, after[:, channel])
+
+
+def test_a_student_who_changes_what_is_given_changes_what_is_trained_stepped_and_heard(monkeypatch):
+    """As in exercise 4 of the notebook: no network hears the piano any more."""
+    rule = lesson.given
+    before = generate(pianists(), starts())
+    monkeypatch.setitem(rule.__globals__, "given", lambda channel, last, piano_next: last[:, channel])
+    last, after = starts(), starts() + 1000
+    for channel in range(5):
+        trained, _ = lesson.sides(channel, last, after)
+        np.testing.assert_array_equal(trained, last[:, channel])
+        with_piano, _ = lesson.sides(channel, last, after, rule)  # for one network alone
+        assert with_piano.shape[1] == (SIZE if channel == PIANO else 2 * SIZE)
+    nets = pianists()
+    latents = generate(nets, starts())
+    assert all(inputs.shape[1] == SIZE for net in nets for inputs in net.given)
+    assert (latents[:, :, GUITAR:] != before[:, :, GUITAR:]).any(axis=(0, 1, 3)).all()
+    rolls = [lesson.decode(number_decoders(), each) for each in (before, latents)]
+    np.testing.assert_array_equal(rolls[0][..., PIANO], rolls[1][..., PIANO])
+    assert (rolls[0] != rolls[1])[..., GUITAR:].any(axis=(0, 1, 2, 3)).all()
+
+
+def test_a_student_who_changes_the_latent_step_or_the_style_rule_hears_it(monkeypatch):
+    names = lesson.generate.__globals__
+    start, style = starts(), {"style": own_constants(), "alpha": 0.5}
+    before = generate(networks(), start, **style)
+    monkeypatch.setitem(names, "interpolated", lambda latents, drawn, alpha: drawn)
+    by_style = generate(networks(), start, **style)
+    monkeypatch.setitem(names, "next_latents", lambda networks, latents: -latents)
+    by_step = generate(networks(), start)
+    np.testing.assert_array_equal(by_step[:, 0], -start)
+    rolls = [lesson.decode(number_decoders(), each) for each in (before, by_style, by_step)]
+    assert (rolls[0] != rolls[1]).any(axis=(1, 2, 3)).all() and (rolls[0] != rolls[2]).any(axis=(1, 2, 3)).all()
 
 
 def test_the_next_latents_are_one_block():
