@@ -149,7 +149,8 @@ class Run:
         low, high = min(seen.values()), max(seen.values())
         if len(seen) == 1:  # which is no band
             return f"{network}: in the one committed run {low:.3f}, here {mine['value']:.3f}."
-        where = "in" if low <= mine["value"] <= high else "below" if mine["value"] < low else "above"
+        here = round(mine["value"], 3)  # as printed
+        where = "in" if round(low, 3) <= here <= round(high, 3) else "below" if here < low else "above"
         band = f"in {len(seen)} committed runs {low:.3f} to {high:.3f}"
         return f"{network}: {band}, here {mine['value']:.3f}, {where} that band."
 
