@@ -38,16 +38,13 @@ def save(score: symusic.Score, stem: str | Path) -> tuple[Path, Path]:
     return midi, sound
 
 
-def save_clip(ogg: Path, clip: Path) -> None:
-    """Write the first seconds of an Ogg file small enough to be published: one channel, half the sampling rate."""
+def clip(ogg: Path) -> bytes:
+    """The first seconds of an Ogg file, small enough to be published: one channel, half the sampling rate."""
     import soundfile
     from scipy import signal
 
     audio, rate = soundfile.read(ogg, frames=CLIP_SECONDS * soundfont.SAMPLE_RATE, always_2d=True)
-    short = signal.resample_poly(audio.mean(axis=1), 1, 2)
-    clip.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic_write(clip) as partial:
-        partial.write_bytes(_encoded(short[:, None], rate // 2))
+    return _encoded(signal.resample_poly(audio.mean(axis=1), 1, 2)[:, None], rate // 2)
 
 
 def play(score: symusic.Score):

@@ -6,7 +6,6 @@ import argparse
 import base64
 import io
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -50,10 +49,14 @@ def keep(notebook: Path, folder: Path) -> None:
     if [cell.source for cell in executed.cells] != [cell.source for cell in nbformat.read(notebook, 4).cells]:
         raise ValueError(f"{notebook.name} has changed since the run in {folder}: run it again.")
     text = nbformat.writes(clean(executed, {heard: link for heard, (link, _) in links.items()})) + "\n"
-    shutil.rmtree(notebook.parent.parent / SOUND / notebook.stem, ignore_errors=True)
-    for link, ogg in links.values():
-        if link in text:
-            listen.save_clip(ogg, notebook.parent / link)
+    clips = {(notebook.parent / link).resolve(): ogg for link, ogg in links.values() if link in text}
+    for old in set((notebook.parent.parent / SOUND / notebook.stem).resolve().glob("*.ogg")) - set(clips):
+        old.unlink()
+    for clip, ogg in clips.items():
+        sound = listen.clip(ogg)
+        if not clip.exists() or _samples(clip.read_bytes()) != _samples(sound):  # else it is the same to the ear
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            clip.write_bytes(sound)
     with files.atomic_write(notebook) as partial:
         partial.write_text(text, encoding="utf-8")
     print(f"{notebook.name}: {len(text) // 1024} KiB")
