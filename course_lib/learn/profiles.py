@@ -27,6 +27,9 @@ class Settings(SimpleNamespace):
         self.values = {name: row[self._chosen] for name, row in table.items()} | changed
         super().__init__(**self.values)
 
+    def __repr__(self) -> str:
+        return f"{PROFILES[self._chosen]}: {', '.join(f'{name}={value}' for name, value in self.values.items())}"
+
     def _repr_markdown_(self) -> str:
         rows = [["setting", *PROFILES], ["---"] * (1 + len(PROFILES))]
         rows[0][1 + self._chosen] = f"**{PROFILES[self._chosen]}** (this run)"
