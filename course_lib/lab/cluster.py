@@ -121,7 +121,7 @@ def _execute(jobs: Sequence[plan.Job], crew: Crew, board: progress.Board, thread
     left = sorted(jobs, key=board.expected, reverse=True)
     while left:
         task = partial(attempt, threads=threads, needs=crew.needs)
-        futures = {_submit(crew.client, task, job): job for job in left}
+        futures = {crew.client.submit(task, job, pure=False, resources={PLACE: 1}): job for job in left}
         try:
             while futures and crew.client.status == "running":
                 with suppress(OSError):  # it has just gone away
@@ -139,10 +139,6 @@ def _execute(jobs: Sequence[plan.Job], crew: Crew, board: progress.Board, thread
             raise
         if left:
             crew.await_scheduler(board)
-
-
-def _submit(client: Client, task: Any, job: plan.Job) -> Future:
-    return client.submit(task, job, pure=False, resources={PLACE: 1})
 
 
 def _outcome(future: Future) -> str | None:
@@ -170,7 +166,7 @@ def attempt(job: plan.Job, threads: int, needs: tuple[str, dict[str, str], Path]
         threads = threads or worker.state.nthreads
         with (job.folder / progress.OUTPUT).open("w", buffering=1, encoding="utf-8", errors="replace") as output:
             try:
-                return execute.execute(job, output, environment(threads), partial(_watch, stop, worker))
+                return execute.execute(job, output, machine.variables(threads), partial(_watch, stop, worker))
             except execute.Stopped:
                 if stop.exists():
                     raise
@@ -179,13 +175,6 @@ def attempt(job: plan.Job, threads: int, needs: tuple[str, dict[str, str], Path]
                 worker.loop.add_callback(_take_place, worker)  # which the runner sees, and names it
                 time.sleep(2)
                 raise Reschedule from None
-
-
-def environment(threads: int) -> dict[str, str]:
-    """What holds TensorFlow, OpenMP and BLAS to so many threads."""
-    names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
-    limits = dict.fromkeys([f"{name}_NUM_THREADS" for name in names] + ["TF_NUM_INTRAOP_THREADS"], str(threads))
-    return limits | {"TF_NUM_INTEROP_THREADS": "1"}
 
 
 def _watch(stop: Path, worker: Worker, kernel: psutil.Process) -> None:

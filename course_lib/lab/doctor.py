@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from course_lib import files
 from course_lib.hear import listen
+from course_lib.lab import machine
 from course_lib.music import notes
 
 
@@ -51,6 +52,8 @@ def _checks() -> Iterator[tuple[bool, bool, str]]:
             yield False, False, f'GPU not seen by {backend}: pip install -e ".[gpu]"'
         else:
             yield True, False, f"GPU: {gpus if gpus != '0' else 'none; a CPU is fine for the quick profile'}"
+    for number, name in enumerate(machine.gpus()):
+        yield True, False, f"GPU {name}: worker {number} of run --jobs auto, its memory taken as it is needed"
 
     try:
         listen.ogg(notes.to_score(["C4_quarter"]))

@@ -18,7 +18,7 @@ import zmq
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 
-from course_lib.lab import plan
+from course_lib.lab import machine, plan
 
 # What libraries say to their own programmers: the reader of a run can do nothing about it.
 QUIET = "ignore::DeprecationWarning,ignore::PendingDeprecationWarning,ignore::FutureWarning"
@@ -43,7 +43,7 @@ def execute(
     Args:
         job: what to execute, and where.
         output: takes what the notebook prints (default: this process's own output, indented).
-        environment: variables of the kernel, beside those of this process.
+        environment: variables of the kernel, beside those of this process and `machine.variables`.
         watch: called about once a second; what it raises kills the kernel and ends the run: `Stopped`, or an error
             which is then the notebook's own.
 
@@ -94,6 +94,11 @@ def execute(
         error = str(guard.reason)
     if error:
         error = error.splitlines()[-1]
+        if re.search("RESOURCE_EXHAUSTED|ResourceExhausted|out of memory|OOM", error):
+            sizes = [name for name in plan.read_lesson(job.notebook).settings if "batch" in name]
+            error = (
+                f"The memory of the GPU ran out: lower {' or '.join(sizes) or 'the batches'} (-s NAME VALUE). {error}"
+            )
         result.unlink(missing_ok=True)
         error_file.write_text(error + "\n", encoding="utf-8", errors="replace")
     if job.partial.exists():
@@ -141,7 +146,7 @@ def _kernel(
     They talk over files in `sockets` where the system can: of two started at once, TCP may give both the same port.
     """
     over_files = zmq.has("ipc") and sys.platform != "win32"
-    environment = {"PYTHONWARNINGS": QUIET, **os.environ, **given} | {
+    environment = {"PYTHONWARNINGS": QUIET, **machine.variables(), **os.environ, **given} | {
         "COURSE_OUT": str(job.folder),
         "COURSE_SETTINGS": json.dumps(job.settings),
         "COURSE_NOTEBOOKS": str(job.notebook.parent),

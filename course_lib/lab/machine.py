@@ -24,6 +24,16 @@ def threads(workers: int) -> int:
     return max(1, cores() // workers)
 
 
+def variables(threads: int = 0) -> dict[str, str]:
+    """What a kernel is told of the machine: to take a GPU's memory as it needs it, and to use so many threads.
+
+    0 threads: as many as TensorFlow, OpenMP and BLAS choose.
+    """
+    growth = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+    return growth | (dict.fromkeys(names, str(threads)) | {"TF_NUM_INTEROP_THREADS": "1"} if threads else {})
+
+
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

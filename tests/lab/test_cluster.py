@@ -407,3 +407,19 @@ def test_speed_is_measured_once_and_kept(place, monkeypatch):
     monkeypatch.setattr(estimate.subprocess, "run", measured)
     monkeypatch.setattr(estimate.provenance, "device", lambda: "CPU")
     assert [estimate.speed(), estimate.speed()] == [123.46, 123.46] and len(counted) == 1
+
+
+def test_a_gpu_without_memory_names_the_setting_to_lower(place, capsys):
+    table = "from course_lib.lab import record\nrun = record.start('NAME', profile, seed, data)\n"
+    sizes = "settings = run.settings(batch_size=(8, 16), pair_batch=(4, 8), epochs=(1, 2))"
+    write(
+        place / "notebooks", "02_learns", table + sizes, "raise RuntimeError('RESOURCE_EXHAUSTED: OOM when allocating')"
+    )
+    assert cli.main(["run", "--out", "out"]) == 1
+    said = "The memory of the GPU ran out: lower batch_size or pair_batch (-s NAME VALUE)."
+    assert f"{said} RuntimeError: RESOURCE_EXHAUSTED" in capsys.readouterr().err
+
+
+def test_a_kernel_takes_the_memory_of_a_gpu_as_it_needs_it(place):
+    write(place / "notebooks", "02_learns", "import os\nassert os.environ['TF_FORCE_GPU_ALLOW_GROWTH'] == 'true'")
+    assert cli.main(["run", "--out", "out"]) == 0
