@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import keras
@@ -22,16 +23,27 @@ def fingerprint(parts: Sequence[Any], *content: Any) -> str:
     """Sixty-four digits for all that decides how training goes on from a checkpoint, but its length.
 
     `parts` are layers, optimizers and losses, known by their configuration (but for the name that Keras counts up in
-    each process); functions are known by their name, a `functools.partial` also by its arguments.
+    each process); functions are known by their name and code, so that one who edits a loss trains anew.
     """
     described = [
-        [type(part).__name__, part.get_config()] if hasattr(part, "get_config") else getattr(part, "__name__", part)
-        for part in parts
+        [type(part).__name__, part.get_config()] if hasattr(part, "get_config") else _function(part) for part in parts
     ]
     digest = hashlib.sha256(re.sub(r"'name': '[^']*'| at 0x[0-9a-f]+", "", repr(described)).encode())
     for each in content:
         digest.update(np.ascontiguousarray(each).tobytes())
     return digest.hexdigest()
+
+
+def _function(part: Any) -> list:
+    """The name of a function, its code and what it closes over; anything else as it is."""
+    code, closed = getattr(part, "__code__", None), getattr(part, "__closure__", None) or ()
+    return [getattr(part, "__name__", part), code and _code(code), [repr(cell.cell_contents) for cell in closed]]
+
+
+def _code(code: CodeType) -> list:
+    """What a function does, wherever it is written and whatever its comments say."""
+    constants = [_code(each) if isinstance(each, CodeType) else each for each in code.co_consts]
+    return [code.co_code.hex(), code.co_names, constants]
 
 
 @dataclass(frozen=True)

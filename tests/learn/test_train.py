@@ -88,6 +88,31 @@ def test_more_epochs_continue_from_the_finished_run(tmp_path, data):
     assert more["loss"][:2] == first["loss"] and len(more["loss"]) == 4
 
 
+def test_an_edited_loss_starts_anew(tmp_path, data, capsys):
+    """Which has its old name, as a student who edits a cell leaves it."""
+
+    def with_loss(factor, edited=False):
+        if edited:
+
+            def loss(targets, logits):
+                return factor * keras.ops.mean(keras.ops.square(logits))
+
+        else:
+
+            def loss(targets, logits):
+                return factor * keras.ops.mean(keras.ops.abs(logits))
+
+        model = small_model()
+        model.compile("adam", loss)
+        return train.fit(model, *data, epochs=2, folder=tmp_path, seed=0)
+
+    for given in ((1.0,), (2.0,), (1.0, True)):
+        with_loss(*given)
+        assert "epoch 1/2" in capsys.readouterr().out
+        with_loss(*given)
+        assert "epoch 1/2" not in capsys.readouterr().out, "the same loss goes on"
+
+
 def test_a_damaged_checkpoint_is_trained_again(tmp_path, data):
     train.fit(small_model(), *data, epochs=1, folder=tmp_path, seed=0)
     (tmp_path / "checkpoint.npz").write_bytes(b"not weights")
