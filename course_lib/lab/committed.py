@@ -42,13 +42,20 @@ def keep(notebook: Path, folder: Path) -> None:
     """Replace a notebook by the clean copy of its run in `folder`, and the clips that it links by what it plays there.
 
     Raises:
-        ValueError: the run was made of other cells.
+        ValueError: the run was made of other code.
     """
-    executed, links = nbformat.read(folder / notebook.name, 4), sounds(notebook.stem, folder)
-    executed.cells = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    if [cell.source for cell in executed.cells] != [cell.source for cell in nbformat.read(notebook, 4).cells]:
-        raise ValueError(f"{notebook.name} has changed since the run in {folder}: run it again.")
-    text = nbformat.writes(clean(executed, {heard: link for heard, (link, _) in links.items()})) + "\n"
+    executed, kept, links = (
+        nbformat.read(folder / notebook.name, 4),
+        nbformat.read(notebook, 4),
+        sounds(notebook.stem, folder),
+    )
+    ran, code = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (executed, kept))
+    ran = [cell for cell in ran if "injected-parameters" not in cell.metadata.get("tags", [])]
+    if [cell.source for cell in ran] != [cell.source for cell in code]:
+        raise ValueError(f"{notebook.name} has other code than the run in {folder}: run it again.")
+    for cell, other in zip(code, ran, strict=True):
+        cell.outputs, cell.execution_count = other.outputs, other.execution_count
+    text = nbformat.writes(clean(kept, {heard: link for heard, (link, _) in links.items()})) + "\n"
     clips = {(notebook.parent / link).resolve(): ogg for link, ogg in links.values() if link in text}
     for old in set((notebook.parent.parent / SOUND / notebook.stem).resolve().glob("*.ogg")) - set(clips):
         old.unlink()

@@ -689,5 +689,5 @@ def test_a_committed_notebook_links_the_music_that_it_played_but_none_that_is_re
     assert soundfile.info(notebook.parent / "../results/sound/02_toy/made.ogg").duration <= listen.CLIP_SECONDS
 
     nbformat.write(nbformat.v4.new_notebook(cells=cells[1:]), notebook)
-    with pytest.raises(ValueError, match=r"02_toy.ipynb has changed since the run"):
+    with pytest.raises(ValueError, match=r"02_toy.ipynb has other code than the run"):
         committed.keep(notebook, folder)
