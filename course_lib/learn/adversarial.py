@@ -6,7 +6,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import keras
@@ -84,6 +86,16 @@ class Adversarial:
         return self._discriminator_step.move(real, noise, *[np.asarray(each, "float32") for each in labels])
 
 
+def alternate(
+    players: Adversarial, real: np.ndarray, noise: np.ndarray, labels: Sequence[np.ndarray] = ()
+) -> tuple[float, float]:
+    """A step of the contest: the discriminator moves, then the generator; the loss of each before its move, in nats.
+
+    `noise` `(2, batch, latent)` holds a batch for each of them.
+    """
+    return players.discriminator_step(real, noise[0], labels), players.generator_step(noise[1], real)
+
+
 class _Step(keras.Model):
     """A batch to its loss, as a model of which Keras trains `network` alone, whatever the backend."""
 
@@ -145,22 +157,26 @@ def fit(
     noise: np.ndarray,
     checkpoints: int = 20,
     labels: Callable[[np.random.Generator, int], Sequence[np.ndarray]] | None = None,
+    step: Callable[..., tuple[float, float]] = alternate,
 ) -> Trained:
-    """Train both networks on music `(pieces, …)`: in each step the discriminator moves, then the generator.
+    """Train both networks on music `(pieces, …)` by so many steps; `step` takes and returns what `alternate` does.
 
     After each of `checkpoints` equal parts of the training a line is printed, samples are made from `noise`
     `(pieces, latent)`, and everything is saved in `folder`. Called again with the same networks, data and settings,
-    training continues to the same losses as if it had never stopped; with anything changed (but the code of a loss)
-    it starts anew. `labels(rng, batch_size)` draws labels for a discriminator's loss that takes some.
+    training continues to the same losses as if it had never stopped; with anything changed it starts anew (of losses
+    and `step`, their own code counts and not that of what they call). `labels(rng, batch_size)` draws labels for a
+    discriminator's loss that takes some.
 
     Raises:
         FloatingPointError: a loss stopped being a number.
+        ValueError: `step` returned something else than two losses.
     """
     if profiles.smoke():
         steps = 4
         print(f"COURSE_SMOKE=1: training is cut to {steps} steps, and means nothing.")
     marks = np.unique(-(-steps * np.arange(1, checkpoints + 1) // checkpoints))
-    parts = [*players.generator.layers, *players.discriminator.layers, *players.optimizers, *players.losses, labels]
+    parts = [*players.generator.layers, *players.discriminator.layers, *players.optimizers]
+    parts += map(_described, [*players.losses, labels, step])
     key = checkpoint.fingerprint(parts, real, noise, marks, batch_size, seed)
     holders = [players.generator, players.discriminator, *players.optimizers]
     variables = [variable for holder in holders for variable in holder.variables]
@@ -170,24 +186,36 @@ def fit(
     if losses:
         print(f"continuing after step {len(losses)} of {steps}, saved in {folder.name}/")
     started = time.perf_counter()
-    for step in range(len(losses), steps):
+    for done in range(len(losses), steps):
         began = time.perf_counter()
-        rng = np.random.default_rng([seed, step])
+        rng = np.random.default_rng([seed, done])
         batch = real[rng.integers(len(real), size=batch_size)].astype("float32")
         fresh = rng.normal(size=(2, batch_size, *noise.shape[1:])).astype("float32")
-        of_discriminator = players.discriminator_step(batch, fresh[0], labels(rng, batch_size) if labels else ())
-        both = of_discriminator, players.generator_step(fresh[1], batch)
+        both = step(players, batch, fresh, *([labels(rng, batch_size)] if labels else []))
+        if not isinstance(both, tuple) or [isinstance(loss, Real) for loss in both] != [True, True]:
+            raise ValueError(f"The step returned {both!r}: let it return the discriminator's and the generator's loss.")
         if not all(map(math.isfinite, both)):
             raise FloatingPointError(
                 "The loss of discriminator and generator became {} and {} in step {}: try lower learning "
-                "rates, or clip the gradients (clipnorm=1 in the optimizers).".format(*both, step + 1)
+                "rates, or clip the gradients (clipnorm=1 in the optimizers).".format(*both, done + 1)
             )
         losses.append((*both, time.perf_counter() - began))
-        if step + 1 in marks:
+        if done + 1 in marks:
             samples.append(players.generator.predict_on_batch(noise))
             last.save({"losses": losses, "samples": samples})
             shown = "discriminator {:.3f}  generator {:.3f}".format(*both)
-            print(f"step {step + 1}/{steps}  {shown}  {time.perf_counter() - started:.0f} s", flush=True)
+            print(f"step {done + 1}/{steps}  {shown}  {time.perf_counter() - started:.0f} s", flush=True)
     discriminator, generator, seconds = np.array(losses).T
     checkpoint.summarise(folder, steps, steps, seconds.sum())
     return Trained(discriminator, generator, seconds, marks, np.array(samples))
+
+
+def _described(part: Any) -> Any:
+    """A loss or a step by what its own code does: a function that a lesson changes keeps its name."""
+    if isinstance(part, partial):
+        return [_described(part.func), part.args, part.keywords]
+    if isinstance(part, FunctionType):
+        return [part.__name__, part.__defaults__, _described(part.__code__)]
+    if isinstance(part, CodeType):
+        return [part.co_code, part.co_names, part.co_varnames, *map(_described, part.co_consts)]
+    return sorted(map(repr, part)) if isinstance(part, frozenset) else part  # whose order is another in each process

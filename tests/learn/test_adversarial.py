@@ -346,6 +346,54 @@ def test_another_loss_starts_anew_and_how_it_ended_is_written(tmp_path, capsys):
     assert "continuing" not in capsys.readouterr().out
 
 
+def test_a_changed_loss_of_the_same_name_starts_anew(tmp_path, capsys):
+    def loss(judge, fake, real=None):
+        return keras.ops.mean(keras.ops.softplus(-judge(fake)))
+
+    first = loss
+
+    def loss(judge, fake, real=None):
+        return -keras.ops.mean(keras.ops.softplus(judge(fake)))
+
+    continued = []
+    for of_generator in (first, loss, loss, first):
+        keras.utils.set_random_seed(0)
+        fit(tmp_path, players(generator(), dense(), generator_loss=of_generator))
+        continued.append("continuing" in capsys.readouterr().out)
+    assert continued == [False, False, True, False]
+
+
+def test_a_step_of_ones_own_sets_who_moves_when(tmp_path, capsys):
+    moves = []
+
+    def twice(players, real, noise):
+        """The discriminator moves twice before the generator does."""
+        for _ in range(2):
+            moves.append("discriminator")
+            loss = players.discriminator_step(real, noise[0])
+        moves.append("generator")
+        return loss, players.generator_step(noise[1], real)
+
+    def trained(losses=None, **own):
+        keras.utils.set_random_seed(0)
+        return fit(tmp_path, players(generator(), dense(), **(losses or {})), **own)
+
+    lesson = definitions("04", "generator_loss", "discriminator_loss", "one_step")
+    in_turn = lesson.pop("one_step")
+    usual, own, other = trained(), trained(lesson, step=in_turn), trained(step=twice)
+    assert "continuing" not in capsys.readouterr().out
+    assert moves == ["discriminator", "discriminator", "generator"] * 6
+    np.testing.assert_array_equal(own.generator_loss, usual.generator_loss)
+    np.testing.assert_array_equal(own.samples, usual.samples)
+    assert (other.discriminator_loss[1:] != usual.discriminator_loss[1:]).all()
+
+
+@pytest.mark.parametrize("returned", [None, 0.5, (0.5,), (None, 0.5)])
+def test_a_step_that_returns_no_two_losses_says_so(returned, tmp_path):
+    with pytest.raises(ValueError, match="let it return the discriminator's and the generator's loss"):
+        fit(tmp_path, step=lambda *batch: returned)
+
+
 def test_labels_are_noisy_only_where_that_is_asked_for(tmp_path):
     seen = []
     losses = {}
