@@ -70,7 +70,7 @@ def start(*words: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def until(condition, seconds: float = 40):
+def until(condition, seconds: float = 150):
     """What a condition gives as soon as it is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -145,7 +145,7 @@ def test_while_it_runs_the_page_tells_epoch_and_figure(place):
     row = re.compile(r"<li>02_learns seed=\d · [\d.]+ s · epoch \d+/10 loss \d\.\d+</li>")
     text = until(lambda: row.search(page := Path("out/status.html").read_text()) and page)
     assert '<meta http-equiv="refresh"' in text and "2 running" in text
-    assert runner.wait(60) == 0
+    assert runner.wait(300) == 0
 
 
 def test_each_run_is_held_to_its_threads(place, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_second_runner_on_one_folder_stops(place, capsys):
     until(lambda: epoch("02_learns/seed=0"))
     assert cli.main(["run", "--seed", "0", "1", "--out", "out"]) == 2
     assert capsys.readouterr().err.startswith(f"Another run is at work in {Path('out').resolve()}: wait for it")
-    assert runner.wait(60) == 0 and losses() == {name: SEEDS[name] for name in ("seed=0", "seed=1")}
+    assert runner.wait(300) == 0 and losses() == {name: SEEDS[name] for name in ("seed=0", "seed=1")}
 
 
 def test_a_notebook_that_outgrows_its_worker_ends_with_a_sentence(place, monkeypatch, capsys):
@@ -240,11 +240,11 @@ def test_ctrl_c_leaves_all_resumable_and_no_kernel_behind(place):
     runner = start("--seed", "0", "1", "2", "--jobs", "2")
     until(lambda: epoch("02_learns/seed=0") > 2)
     runner.send_signal(signal.SIGINT)
-    assert runner.wait(30) == 130
+    assert runner.wait(120) == 130
     assert "Stopped; what is done is kept. To go on: python -m course_lib run" in runner.stdout.read()
-    until(lambda: not kernels_here(), 10)
+    until(lambda: not kernels_here(), 60)
     assert losses() == {} and not Path("out", cluster.STOP).exists()
-    assert start("--seed", "0", "1", "2", "--jobs", "2").wait(60) == 0
+    assert start("--seed", "0", "1", "2", "--jobs", "2").wait(300) == 0
     assert losses() == SEEDS
     assert starts("02_learns/seed=0")[-1][0] > 2, "it went on from its last epoch"
 
@@ -254,8 +254,8 @@ def test_a_worker_that_is_killed_costs_no_more_than_the_epoch(place):
     until(lambda: epoch("02_learns/seed=0") > 3)
     [[_, kernel, worker]] = starts("02_learns/seed=0")
     os.kill(worker, signal.SIGKILL)
-    until(lambda: not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == "zombie", 10)
-    assert runner.wait(60) == 0 and losses() == SEEDS
+    until(lambda: not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == "zombie", 60)
+    assert runner.wait(300) == 0 and losses() == SEEDS
     assert starts("02_learns/seed=0")[1][0] >= 3
 
 
@@ -263,7 +263,7 @@ def test_a_run_whose_worker_is_lost_again_and_again_is_given_up(place):
     lethal = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time; time.sleep(5)"
     write(place / "notebooks", "03_kills", "import os\n(lambda: None)()", lethal)
     runner = start("--jobs", "2")
-    assert runner.wait(90) == 1
+    assert runner.wait(300) == 1
     said = runner.stdout.read()
     assert "03_kills: Its worker was lost, again and again." in said and "02_learns ... done in" in said
 
@@ -273,13 +273,13 @@ def test_the_runner_is_killed_at_any_moment(place):
     for _ in range(10):
         runner = start("--seed", "0", "1", "2", "--jobs", "2")
         try:
-            runner.wait(moments.uniform(0.5, 7))
+            runner.wait(moments.uniform(0.5, 9))
         except subprocess.TimeoutExpired:
             runner.kill()
             runner.wait()
         assert set(losses().items()) <= set(SEEDS.items()), "a result is whole or not there"
-        until(lambda: not kernels_here(), 10)
-    assert start("--seed", "0", "1", "2", "--jobs", "2").wait(60) == 0
+        until(lambda: not kernels_here(), 60)
+    assert start("--seed", "0", "1", "2", "--jobs", "2").wait(300) == 0
     assert losses() == SEEDS
     assert not [path for path in Path("out").rglob("*.partial*") if path.name.endswith(".partial.ipynb")]
 
@@ -330,7 +330,7 @@ def test_a_worker_that_does_not_fit_is_named_and_left_out(place, port):
     changed = {"env": os.environ | {"PYTHONPATH": str(other)}}
     with scheduler(port), worker(port), worker(port, "--name", "changed", **changed):
         runner = start("--seed", "0", "1", "2", "--scheduler", f"tcp://127.0.0.1:{port}")
-        assert runner.wait(60) == 0
+        assert runner.wait(300) == 0
     said = runner.stdout.read()
     assert said.count("is left out: it has other code of course_lib.") == 1 and losses() == SEEDS
     assert len({line[2] for seed in range(3) for line in starts(f"02_learns/seed={seed}")}) == 1
@@ -339,7 +339,7 @@ def test_a_worker_that_does_not_fit_is_named_and_left_out(place, port):
 def test_no_worker_fits(place, port):
     with scheduler(port), process("dask_worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard"):
         runner = start("--scheduler", f"tcp://127.0.0.1:{port}")
-        assert runner.wait(60) == 2
+        assert runner.wait(300) == 2
     assert "start it with --resources notebook=1" in runner.stdout.read()
 
 
@@ -352,9 +352,9 @@ def test_a_scheduler_that_is_killed_and_started_again_goes_on(place, port):
     with scheduler(port), worker(port):
         runner = start("--seed", "0", "1", "--scheduler", f"tcp://127.0.0.1:{port}")
         until(lambda: epoch("02_learns/seed=0") > 2)
-    until(lambda: not kernels_here(), 10)
+    until(lambda: not kernels_here(), 60)
     with scheduler(port), worker(port):
-        assert runner.wait(90) == 0, runner.stdout.read()
+        assert runner.wait(300) == 0, runner.stdout.read()
     assert "The scheduler went away: waiting for it" in runner.stdout.read()
     assert losses() == {name: SEEDS[name] for name in ("seed=0", "seed=1")}
     assert starts("02_learns/seed=0")[-1][0] >= 2
@@ -369,7 +369,7 @@ def test_a_worker_that_cannot_write_hands_its_job_on(place, port):
     (broken / "full.py").write_text(refuse + patch)
     with scheduler(port), worker(port, "--preload", str(broken / "full.py")), worker(port):
         runner = start("--seed", "0", "1", "2", "--scheduler", f"tcp://127.0.0.1:{port}")
-        assert runner.wait(90) == 0, runner.stdout.read()
+        assert runner.wait(300) == 0, runner.stdout.read()
     assert losses() == SEEDS
     assert runner.stdout.read().count("is left out: it could not write its files (a full disk?)") == 1
 
@@ -379,7 +379,7 @@ def test_a_worker_that_closes_before_its_time_is_up_hands_its_job_on(place, port
         runner = start("--scheduler", f"tcp://127.0.0.1:{port}", "--seed", *"012345")
         until(lambda: list(Path("out").rglob("state")))
         with worker(port):
-            assert runner.wait(120) == 0, runner.stdout.read()
+            assert runner.wait(300) == 0, runner.stdout.read()
     assert len(losses()) == 6 and "was lost" not in runner.stdout.read()
 
 
