@@ -121,11 +121,17 @@ def _execute(jobs: Sequence[plan.Job], crew: Crew, board: progress.Board, thread
     left = sorted(jobs, key=board.expected, reverse=True)
     while left:
         task = partial(attempt, threads=threads, needs=crew.needs)
-        futures = {crew.client.submit(task, job, pure=False, resources={PLACE: 1}): job for job in left}
+        submit = partial(crew.client.submit, task, pure=False, resources={PLACE: 1})
+        futures = {submit(job): job for job in left}
         try:
             while futures and crew.client.status == "running":
                 with suppress(OSError):  # it has just gone away
-                    crew.check(board)
+                    if crew.check(board):  # what a worker was given that is now left out would wait there for ever
+                        begun = board.running()
+                        for future in [future for future, job in futures.items() if job not in begun]:
+                            future.cancel()
+                            job = futures.pop(future)
+                            futures[submit(job)] = job
                 time.sleep(0.5)
                 board.show()
                 for future in [future for future in futures if future.done()]:
@@ -198,8 +204,13 @@ class Crew:
         self.fit: set[str] = set()
         self.refused: dict[str, str] = {}
 
-    def check(self, board: progress.Board) -> None:
-        """Look at the workers that are new; name those that do not fit. Raises UsageError where none does."""
+    def check(self, board: progress.Board) -> bool:
+        """Look at the workers that are new; name those that do not fit, and return whether there are any.
+
+        Raises:
+            UsageError: none fits.
+        """
+        before = len(self.refused)
         workers = self.client.scheduler_info()["workers"]
         self.fit &= set(workers)
         for address in [address for address in self.fit if not workers[address]["resources"].get(PLACE)]:
@@ -220,6 +231,7 @@ class Crew:
         if self.refused and workers and not self.fit:
             reason = next(reason for address, reason in self.refused.items() if address in workers)
             raise UsageError(f"None of the {len(workers)} workers fits; the first one {reason}.")
+        return len(self.refused) > before
 
     def _refuse(self, address: str, reason: str, board: progress.Board) -> None:
         self.fit.discard(address)
