@@ -204,8 +204,13 @@ def _refuse_other_results(jobs: Sequence[Job]) -> None:
     smoke = profiles.smoke()
     for job in jobs:
         earlier, result = read_notebook(job.executed), record.find(job.folder)
-        parameters = earlier.metadata.get("papermill", {}).get("parameters") if earlier else None
-        if result and (parameters != job.parameters or result.smoke != smoke):
+        if not result:
+            continue
+        if earlier:
+            parameters = earlier.metadata.get("papermill", {}).get("parameters")
+        else:  # killed between the two files
+            parameters = {name: result.parameters.get(name) for name in job.parameters}
+        if parameters != job.parameters or result.smoke != smoke:
             raise UsageError(f"{job.folder} holds a run with other parameters: choose another --out.")
 
 

@@ -279,7 +279,8 @@ def test_the_runner_is_killed_at_any_moment(place):
             runner.wait()
         assert set(losses().items()) <= set(SEEDS.items()), "a result is whole or not there"
         until(lambda: not kernels_here(), 60)
-    assert start("--seed", "0", "1", "2", "--jobs", "2").wait(300) == 0
+    last = start("--seed", "0", "1", "2", "--jobs", "2")
+    assert last.wait(300) == 0, last.stdout.read()
     assert losses() == SEEDS
     assert not [path for path in Path("out").rglob("*.partial*") if path.name.endswith(".partial.ipynb")]
 
