@@ -243,7 +243,7 @@ def test_ctrl_c_leaves_all_resumable_and_no_kernel_behind(place):
     assert runner.wait(120) == 130
     assert "Stopped; what is done is kept. To go on: python -m course_lib run" in runner.stdout.read()
     until(lambda: not kernels_here(), 60)
-    assert losses() == {} and not Path("out", cluster.STOP).exists()
+    assert set(losses().items()) <= set(SEEDS.items()) and not Path("out", cluster.STOP).exists()
     assert start("--seed", "0", "1", "2", "--jobs", "2").wait(300) == 0
     assert losses() == SEEDS
     assert starts("02_learns/seed=0")[-1][0] > 2, "it went on from its last epoch"
