@@ -44,11 +44,8 @@ def keep(notebook: Path, folder: Path) -> None:
     Raises:
         ValueError: the run was made of other code.
     """
-    executed, kept, links = (
-        nbformat.read(folder / notebook.name, 4),
-        nbformat.read(notebook, 4),
-        sounds(notebook.stem, folder),
-    )
+    executed, kept = (nbformat.read(path, 4) for path in (folder / notebook.name, notebook))
+    links = sounds(notebook.stem, folder)
     ran, code = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (executed, kept))
     ran = [cell for cell in ran if "injected-parameters" not in cell.metadata.get("tags", [])]
     if [cell.source for cell in ran] != [cell.source for cell in code]:

@@ -105,7 +105,7 @@ class Board:
         print(line, flush=True)
 
     def until_quiet(self, seconds: float) -> None:
-        """Wait until nothing runs: no output has been written to for two seconds."""
+        """Wait until no process is at work in the folder of a job, at most so long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and any(_locked(job) for job in self.running()):
             time.sleep(0.2)

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from course_lib import UsageError, files
-from course_lib.lab import estimate, plan, record, report
+from course_lib.lab import estimate, machine, plan, record, report
 from course_lib.lab.execute import execute
 
 
@@ -66,11 +66,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _workers(asked: str, left: Sequence[plan.Job], needs: estimate.Needs) -> tuple[int, int]:
     """How many workers on this machine, and the threads of each."""
-    from course_lib.lab import machine
-
     if asked == "auto":
         return machine.workers(len(left), needs.memory(left))
-    return int(asked), machine.threads(int(asked))
+    number = max(1, min(int(asked), len(left)))
+    return number, machine.threads(number)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import keras
@@ -175,8 +174,8 @@ def fit(
         steps = 4
         print(f"COURSE_SMOKE=1: training is cut to {steps} steps, and means nothing.")
     marks = np.unique(-(-steps * np.arange(1, checkpoints + 1) // checkpoints))
-    parts = [*players.generator.layers, *players.discriminator.layers, *players.optimizers]
-    parts += map(_described, [*players.losses, labels, step])
+    networks = [*players.generator.layers, *players.discriminator.layers]
+    parts = [*networks, *players.optimizers, *players.losses, labels, step]
     key = checkpoint.fingerprint(parts, real, noise, marks, batch_size, seed)
     holders = [players.generator, players.discriminator, *players.optimizers]
     variables = [variable for holder in holders for variable in holder.variables]
@@ -208,14 +207,3 @@ def fit(
     discriminator, generator, seconds = np.array(losses).T
     checkpoint.summarise(folder, steps, steps, seconds.sum())
     return Trained(discriminator, generator, seconds, marks, np.array(samples))
-
-
-def _described(part: Any) -> Any:
-    """A loss or a step by what its own code does: a function that a lesson changes keeps its name."""
-    if isinstance(part, partial):
-        return [_described(part.func), part.args, part.keywords]
-    if isinstance(part, FunctionType):
-        return [part.__name__, part.__defaults__, _described(part.__code__)]
-    if isinstance(part, CodeType):
-        return [part.co_code, part.co_names, part.co_varnames, *map(_described, part.co_consts)]
-    return sorted(map(repr, part)) if isinstance(part, frozenset) else part  # whose order is another in each process

@@ -9,8 +9,9 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import keras
@@ -23,27 +24,29 @@ def fingerprint(parts: Sequence[Any], *content: Any) -> str:
     """Sixty-four digits for all that decides how training goes on from a checkpoint, but its length.
 
     `parts` are layers, optimizers and losses, known by their configuration (but for the name that Keras counts up in
-    each process); functions are known by their name and code, so that one who edits a loss trains anew.
+    each process); functions by their name and own code, not that of what they call, so that an edited loss trains anew.
     """
-    described = [
-        [type(part).__name__, part.get_config()] if hasattr(part, "get_config") else _function(part) for part in parts
-    ]
+    described = [_described(part) for part in parts]
     digest = hashlib.sha256(re.sub(r"'name': '[^']*'| at 0x[0-9a-f]+", "", repr(described)).encode())
     for each in content:
         digest.update(np.ascontiguousarray(each).tobytes())
     return digest.hexdigest()
 
 
-def _function(part: Any) -> list:
-    """The name of a function, its code and what it closes over; anything else as it is."""
-    code, closed = getattr(part, "__code__", None), getattr(part, "__closure__", None) or ()
-    return [getattr(part, "__name__", part), code and _code(code), [repr(cell.cell_contents) for cell in closed]]
-
-
-def _code(code: CodeType) -> list:
-    """What a function does, wherever it is written and whatever its comments say."""
-    constants = [_code(each) if isinstance(each, CodeType) else each for each in code.co_consts]
-    return [code.co_code.hex(), code.co_names, constants]
+def _described(part: Any) -> Any:
+    """What a part is by its configuration, or its own code: a function that a lesson changes keeps its name."""
+    if hasattr(part, "get_config"):
+        return [type(part).__name__, part.get_config()]
+    if isinstance(part, partial):
+        return [_described(part.func), part.args, part.keywords]
+    if isinstance(part, FunctionType):
+        closed = [repr(cell.cell_contents) for cell in part.__closure__ or ()]
+        return [part.__name__, part.__defaults__, closed, _described(part.__code__)]
+    if isinstance(part, CodeType):
+        return [part.co_code, part.co_names, part.co_varnames, *map(_described, part.co_consts)]
+    if isinstance(part, frozenset):
+        return sorted(map(repr, part))  # whose order is another in each process
+    return getattr(part, "__name__", part)
 
 
 @dataclass(frozen=True)
