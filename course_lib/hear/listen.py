@@ -13,6 +13,7 @@ from course_lib.hear import soundfont
 
 COMPRESSION = 0.8  # of Ogg, 0 to 1: half the size of the default, the spectrum to 8 kHz off by 0.7 dB on average
 CLIP_SECONDS = 12
+MANY_SOUNDS = 300  # of one score; the synthesizer keeps each, which for noise on all pitches is most of a GiB
 WRITE_BLOCK = 2**16  # frames handed to the Ogg encoder at once: libsndfile 1.2.2 crashes on five minutes in one array
 
 
@@ -62,11 +63,15 @@ def mixer(score: symusic.Score):
 
     tracks = [track for track in score.tracks if track.notes]
     parts = [_audio(_alone(score, track)) for track in tracks]
-    stems = np.zeros((len(parts), max(map(len, parts), default=soundfont.SAMPLE_RATE), 2))
+    stems = np.zeros((len(parts), max(map(len, parts), default=soundfont.SAMPLE_RATE), 2), "float32")
     for stem, part in zip(stems, parts, strict=True):
         stem[: len(part)] = part
     gain = _gain(stems.sum(0))
-    player = widgets.Audio(value=_encoded(stems.sum(0) * gain), format="ogg", autoplay=False)
+
+    def mixed(levels) -> bytes:
+        return _encoded(np.clip(np.tensordot(levels, stems, 1) * gain, -1, 1))
+
+    player = widgets.Audio(value=mixed([1.0] * len(tracks)), format="ogg", autoplay=False)
     controls = [
         (
             widgets.FloatSlider(1, min=0, max=2, step=0.1, description=track.name, continuous_update=False),
@@ -79,7 +84,7 @@ def mixer(score: symusic.Score):
     def mix(_change) -> None:
         alone = any(solo.value for _, _, solo in controls)
         levels = [volume.value * (solo.value if alone else not mute.value) for volume, mute, solo in controls]
-        player.value = _encoded(np.clip(np.tensordot(levels, stems, 1) * gain, -1, 1))
+        player.value = mixed(levels)
 
     for row in controls:
         for control in row:
@@ -97,7 +102,10 @@ def _audio(score: symusic.Score) -> np.ndarray:
     """(samples, 2), as loud as the synthesizer makes it; a second of silence where there are no notes."""
     if score.note_num() == 0:
         return np.zeros((soundfont.SAMPLE_RATE, 2), "float32")
-    return np.asarray(soundfont.synthesizer().render(score, stereo=True)).T
+    audio = np.asarray(soundfont.synthesizer().render(score, stereo=True)).T
+    if len({(track.program, note.pitch) for track in score.tracks for note in track.notes}) > MANY_SOUNDS:
+        soundfont.forget()
+    return audio
 
 
 def _gain(audio: np.ndarray) -> float:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import tempfile
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -27,6 +29,13 @@ def synthesizer() -> symusic.Synthesizer:
         tuned = Path(folder) / "tuned.sf2"
         tuned.write_bytes(with_root_keys(soundfont))
         return symusic.Synthesizer(str(tuned), SAMPLE_RATE)
+
+
+def forget() -> None:
+    """Give back the memory of all sounds that the synthesizer has made and keeps."""
+    synthesizer.cache_clear()
+    with suppress(OSError, AttributeError, TypeError):  # glibc alone has it, and alone needs it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def with_root_keys(soundfont: bytes) -> bytes:

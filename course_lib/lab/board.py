@@ -24,7 +24,8 @@ ALT = "All claims, each measured figure drawn against its line; the table of all
 CAPTION = (
     "One row a claim: the measured figure with its 95 % interval over seeds (where there are several), and the line "
     "that it is judged by, drawn upright in the middle. To the right of it the claim holds, to the left it does not. "
-    "Each row has a scale of its own, so lengths are not to be compared between rows."
+    "Each row has a scale of its own, so lengths are not to be compared between rows. A proxy, which stands in for "
+    "listeners, has no line, and so no mark. The numbers at the top leave out what is counted apart, at the bottom."
 )
 
 
@@ -39,7 +40,8 @@ def picture(rows: Sequence[dict[str, Any]]) -> Figure:
     figure = plt.figure(figsize=(WIDTH / 100, height / 100), dpi=200)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
     axes.axis("off")
-    _legend(axes, Counter(row["verdict"] for row in shown), any(row["here"] for row in shown))
+    number = Counter(row["verdict"] for row in shown if not row["apart"])
+    _legend(axes, number, any(row["here"] for row in shown))
     y = ROW * 4.9
     for text, x, align in (("not as claimed ←", MIDDLE - 8, "right"), ("→ as claimed", MIDDLE + 8, "left")):
         axes.text(x, y, text, fontsize=6.5, ha=align, va="center", color="#444444")

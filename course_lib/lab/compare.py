@@ -116,7 +116,8 @@ def _setting(run: record.Record) -> tuple[str, str, int]:
 
 def _reference(runs: Sequence[record.Record], data: str, kind: str) -> Reference:
     """What the systems of these runs are compared with, measures that are constant in the real music left out."""
-    trained = {name for run in runs for name in run.training_songs}
+    of_kind = ((run, system) for run in runs for system in run.systems if system.kind == kind)
+    trained = {name for run, system in of_kind for name in system.training_songs or run.training_songs}
     rolls: Iterable[np.ndarray]
     if kind == "piano":
         rolls = (_roll(piece.score, kind) for piece in music.corpus.load(data) if piece.name not in trained)

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from course_lib import files
 from course_lib.hear import listen
 from course_lib.lab import machine
+from course_lib.learn import device
 from course_lib.music import notes
 
 
@@ -52,8 +53,15 @@ def _checks() -> Iterator[tuple[bool, bool, str]]:
             yield False, False, f'GPU not seen by {backend}: pip install -e ".[gpu]"'
         else:
             yield True, False, f"GPU: {gpus if gpus != '0' else 'none; a CPU is fine for the quick profile'}"
+    try:
+        compiled = {None: "where Keras can", True: "on", False: "off"}[device.xla()]
+        chosen = f"{device.precision()}, XLA {compiled}"
+        yield True, False, f"networks: {chosen} (COURSE_PRECISION, COURSE_XLA)"
+    except ValueError as error:
+        chosen = "?"
+        yield False, True, str(error)
     for number, name in enumerate(machine.gpus()):
-        yield True, False, f"GPU {name}: worker {number} of run --jobs auto, its memory taken as it is needed"
+        yield True, False, f"GPU {name}: worker {number} of run --jobs auto, {chosen}, its memory taken as it is needed"
 
     try:
         listen.ogg(notes.to_score(["C4_quarter"]))

@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import psutil
 
+from course_lib.learn import device
+
 
 def workers(jobs: int, need_mib: float) -> tuple[int, int]:
     """How many workers pay for so many jobs, and the threads of each: one a GPU, else one a core that memory allows.
@@ -29,9 +31,10 @@ def variables(threads: int = 0) -> dict[str, str]:
 
     0 threads: as many as TensorFlow, OpenMP and BLAS choose.
     """
-    growth = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-    return growth | (dict.fromkeys(names, str(threads)) | {"TF_NUM_INTEROP_THREADS": "1"} if threads else {})
+    return device.MEMORY_GROWTH | (
+        dict.fromkeys(names, str(threads)) | {"TF_NUM_INTEROP_THREADS": "1"} if threads else {}
+    )
 
 
 def cores() -> int:

@@ -56,6 +56,7 @@ def of_process() -> dict[str, Any]:
         "versions": versions,
         "backend": backend,
         "device": device(str(keras.ops.zeros(1).device) if keras else "cpu"),
+        "precision": keras.config.dtype_policy().name if keras else "float32",
         "peak_memory_mib": _peak_memory(),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from course_lib import files
 from course_lib.hear import listen
 from course_lib.lab import claims, provenance
 from course_lib.lab.schema import Code, Data, Heard, Measured, Music, Record, System, Training, find, latest, load
-from course_lib.learn import profiles
+from course_lib.learn import device, profiles
 from course_lib.music import corpus, midi
 
 __all__ = ["KINDS", "Record", "Run", "find", "latest", "load", "start"]
@@ -209,12 +210,15 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
         **parameters: what else can be chosen in the notebook's parameters cell.
 
     Raises:
-        ValueError: an unknown profile, a seed that is no seed, or a folder that cannot be written.
+        ValueError: an unknown profile, a seed that is no seed, or a folder that cannot be written;
+            `COURSE_PRECISION` or `COURSE_XLA` is wrong.
     """
     if profile not in profiles.PROFILES:
         raise ValueError(f"Profile {profile!r} is unknown: use {', '.join(profiles.PROFILES)}.")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Seed {seed!r} must be a whole number from 0 to {2**32 - 1}.")
+    if "keras" in sys.modules:
+        device.prepare()
     smoke = profiles.smoke()
     usual = files.runs_folder() / ("smoke" if smoke else "interactive") / notebook
     folder = Path(os.environ.get("COURSE_OUT") or usual)

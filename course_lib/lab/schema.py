@@ -71,6 +71,7 @@ class System(msgspec.Struct):
     training_seconds: float | None = None
     generation_seconds: float | None = None  # of all pieces together
     novelty: dict[str, float | None] | None = None
+    training_songs: list[str] | None = None  # where it learned from others than the run's
 
 
 class Heard(msgspec.Struct):
@@ -107,6 +108,7 @@ class Record(msgspec.Struct, kw_only=True):
     versions: dict[str, str]
     backend: str | None
     device: str
+    precision: str = "float32"
     started: str
     seconds: float
     speed: float | None = None  # of the machine, see `estimate.speed`

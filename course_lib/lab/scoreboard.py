@@ -242,6 +242,7 @@ def _mixed(runs: Sequence[record.Record]) -> str:
     names = sorted({name for run in runs for name in run.parameters} - {"seed", "data"})
     seen = {name: {json.dumps(run.parameters.get(name)) for run in runs} for name in names}
     seen["data"] = {run.data.fingerprint or run.data.name for run in runs}
+    seen["precision"] = {run.precision for run in runs}
     seen["code"] = {run.code.notebook + (run.code.package or str(run.commit)) for run in runs}
     mixed = ", ".join(name for name, kinds in seen.items() if len(kinds) > 1)
     return mixed and f"the runs averaged differ in {mixed}"

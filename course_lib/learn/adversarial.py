@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from course_lib.learn import checkpoint, profiles
+from course_lib.learn import checkpoint, device, profiles
 
 
 def discriminator_loss(judge: Callable, real: Any, fake: Any) -> Any:
@@ -63,9 +63,9 @@ class Adversarial:
                     f"The {name} has no trainable weights: leave trainable at True, each step moves its own network."
                 )
         self.generator, self.discriminator = generator, discriminator
-        self.optimizers = [generator_optimizer, discriminator_optimizer]
+        self.optimizers = [device.scaled(generator_optimizer), device.scaled(discriminator_optimizer)]
         self.losses = [generator_loss, discriminator_loss]
-        make, judge = partial(generator, training=True), partial(discriminator, training=True)
+        make, judge = (partial(_in_full, network) for network in (generator, discriminator))
 
         def of_generator(noise, real):
             return generator_loss(judge, make(noise), real)
@@ -73,8 +73,8 @@ class Adversarial:
         def of_discriminator(real, noise, *labels):
             return discriminator_loss(judge, real, make(noise), *labels)
 
-        self._generator_step = _Step(generator, discriminator, of_generator, generator_optimizer)
-        self._discriminator_step = _Step(discriminator, generator, of_discriminator, discriminator_optimizer)
+        self._generator_step = _Step(generator, discriminator, of_generator, self.optimizers[0])
+        self._discriminator_step = _Step(discriminator, generator, of_discriminator, self.optimizers[1])
 
     def generator_step(self, noise: np.ndarray, real: np.ndarray | None = None) -> float:
         """Move the generator once, on noise `(batch, latent)`; its loss before the move."""
@@ -83,6 +83,11 @@ class Adversarial:
     def discriminator_step(self, real: np.ndarray, noise: np.ndarray, labels: Sequence[np.ndarray] = ()) -> float:
         """Move the discriminator once, on a real batch and one made from noise; its loss before the move."""
         return self._discriminator_step.move(real, noise, *[np.asarray(each, "float32") for each in labels])
+
+
+def _in_full(network: keras.Model, batch: Any) -> Any:
+    """What a network in training answers, in float32: a loss loses digits in fewer bits."""
+    return keras.tree.map_structure(lambda answer: ops.cast(answer, "float32"), network(batch, training=True))
 
 
 def alternate(
@@ -104,6 +109,7 @@ class _Step(keras.Model):
         self.built = True
         optimizer.build(network.trainable_variables)
         self.compile(optimizer, jit_compile=keras.backend.backend() == "jax")  # else compiling takes longest
+        device.use_xla(self)
 
     @property
     def trainable_variables(self):

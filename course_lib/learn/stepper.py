@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from course_lib.learn import device
+
 RECURRENT_LAYERS = (keras.layers.LSTM, keras.layers.GRU)
 CONVOLUTION_LAYERS = (keras.layers.Conv1D, keras.layers.SeparableConv1D)
 TIMELESS_LAYERS = (  # each step of their output depends on the same step of their input alone
@@ -50,6 +52,7 @@ class Stepper:
             call_function=self._one_step,
         )
         self._model = keras.Model(step, clone.outputs[0])  # without the memories, of which nothing is left
+        device.use_xla(self._model)
         self.reset()
 
     def _one_step(self, layer, x, memory=None, **options):

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from course_lib.learn import checkpoint, profiles
+from course_lib.learn import checkpoint, device, profiles
 from course_lib.learn.batches import Arrays, Epochs
 
 
@@ -63,6 +63,7 @@ def fit(
     }
     if not model.weights:
         raise ValueError("The model has no weights yet: begin it with keras.Input, so that they can be saved.")
+    device.use_xla(model)
     layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
     shapes = [tuple(weight.shape) for weight in model.weights]  # a memory's length is in no configuration
     options = str([data.batch_size, updates, seed, shapes, [*evaluated], keep_best])

@@ -63,12 +63,23 @@ def marginal_nll(train: Sequence[Roll], test: Sequence[Roll]) -> float:
 def ngram_nll(
     training: Sequence[NDArray[np.integer]], held_out: Sequence[NDArray[np.integer]], classes: int, order: int
 ) -> list[float]:
-    """Negative log-likelihood of songs in nats a token, by n-gram models of the training songs.
+    """Negative log-likelihood of songs in nats a token, by n-gram models: `order` means of `ngram_nats` over all songs.
+
+    The arguments and errors are those of `ngram_nats`. Entry n - 1 is of the n-gram model, which sees the n - 1 tokens
+    before.
+    """
+    return ngram_nats(training, held_out, classes, order).mean(axis=1).tolist()
+
+
+def ngram_nats(
+    training: Sequence[NDArray[np.integer]], held_out: Sequence[NDArray[np.integer]], classes: int, order: int
+) -> NDArray[np.float64]:
+    """Negative log-likelihood of each token of songs in nats, by n-gram models of the training songs.
 
     Where training has C tokens after a history h, T different ones, their counts are mixed with the model of a
     history h' one token shorter: P(w | h) = (c(hw) + T P(w | h')) / (C + T), down to 1 / `classes`; so no token is
     impossible. At the beginning of a song the history is as long as there are tokens. As in training a transformer,
-    first tokens are neither predicted nor counted; the mean is over all others of all songs together.
+    first tokens are neither predicted nor counted.
     Source: Witten and Bell (1991; their method C), interpolated as in Chen and Goodman (1999).
 
     Args:
@@ -78,7 +89,8 @@ def ngram_nll(
         order: The longest n-gram, in tokens.
 
     Returns:
-        `order` numbers: entry n - 1 is of the n-gram model, which sees the n - 1 tokens before.
+        `(order, tokens)`: row n - 1 is of the n-gram model; the tokens are all but the first of each song, one song
+        after another.
 
     Raises:
         ValueError: For nothing to count or to predict, and for tokens out of range.
@@ -104,9 +116,9 @@ def ngram_nll(
         different = np.bincount(numbers[count > 0] // classes, minlength=len(tokens))[history]
         different = np.maximum(1, different)  # a history never seen leaves p as it is
         p = np.where(now, (count[grams] + different * p) / (total + different), p)
-        nats.append(float(-np.log(p[~trained & (places > 0)]).mean()))
+        nats.append(-np.log(p[~trained & (places > 0)]))
         history = np.roll(grams, 1)
-    return nats
+    return np.array(nats)
 
 
 def markov_nll(train: Sequence[Roll], test: Sequence[Roll]) -> float:

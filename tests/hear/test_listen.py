@@ -2,6 +2,7 @@ import io
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import symusic
@@ -39,6 +40,18 @@ def test_sound_has_its_peak_at_nine_tenths():
         assert audio.dtype == "float32" and audio.ndim == 2 and audio.shape[1] == 2
         assert audio.flags.c_contiguous and np.isfinite(audio).all()
         assert np.abs(audio).max() == pytest.approx(0.9, abs=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is given back by glibc, which Linux alone has")
+def test_noise_on_all_pitches_leaves_no_memory_behind():
+    listen.render(TUNE)
+    before = psutil.Process().memory_info().rss
+    noise = symusic.Score(480)
+    for program in range(0, 80, 16):
+        noise.tracks.append(score_of(*[(step / 4, 0.25, step) for step in range(128)], program=program).tracks[0])
+    listen.render(noise)
+    assert psutil.Process().memory_info().rss < before + 150 * 2**20
+    assert listen.render(TUNE).any()  # by a new synthesizer
 
 
 @pytest.mark.parametrize("score", SILENT)

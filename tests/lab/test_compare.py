@@ -151,6 +151,16 @@ def test_songs_that_any_run_of_the_group_trained_on_are_no_reference(songs, comp
     assert [row_of(found["piano"], name)["overlap"] for name in ("GRU", "XL")] == [1, 1]
 
 
+def test_a_system_may_have_training_songs_of_its_own_and_those_of_the_other_kind_stay_references(songs, compared):
+    """As the band of notebook 11 beside its piano."""
+    real, _ = halves(songs)
+    songs |= {f"x{seed}": piano(30 + seed) for seed in range(6)}
+    own = {"training_songs": [f"x{seed}" for seed in range(6)]}
+    two = {"XL": (real, own), "XL, band": ([piano(9)], {"kind": "band"})}
+    found = compared({"systems": two, "trained": list("abcdef")})
+    assert row_of(found["piano"], "XL")["overlap"] == 1
+
+
 @pytest.mark.parametrize("other", [{"seed": 1}, {"profile": "paper"}, {"data": "there"}])
 def test_each_seed_profile_and_data_has_a_reference_of_its_own(songs, compared, other):
     made, _ = halves(songs)

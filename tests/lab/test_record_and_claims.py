@@ -443,7 +443,7 @@ def test_the_readme_block_is_replaced_and_all_else_kept(record, tmp_path, monkey
     assert text.endswith("</details>\n<!-- /scoreboard -->\n## End\n") and "of before" not in text
     measured = "0.22 (0.195 to 0.245) u | above 0.1 | embedded corpus | night | 3 | ● reproduced |"
     assert f"| va-overlap | A \\| b | text | {measured}" in text
-    assert "| proxy: 0.4 (0.4 to 0.4) place, 0 noise to 1 real | listeners decide |" in text
+    assert "| proxy: 0.4 (0.4 to 0.4) difference of places (noise 0, real 1) | listeners decide |" in text
     assert f"| night | 3 | ▲ needs listeners ({scoreboard.LISTEN}) |" in text
     assert "| ○ not run (judged from paper on; the figure is of the night profile) |" in text
     assert "Made from the committed results, 3 runs of night." in text
@@ -725,7 +725,8 @@ def test_the_hash_of_the_package_is_that_of_its_modules_and_data(tmp_path, monke
 def test_backend_and_device_are_those_keras_uses(out, monkeypatch):
     def keras(placed):
         zeros = SimpleNamespace(zeros=lambda shape: SimpleNamespace(device=placed))
-        return SimpleNamespace(config=SimpleNamespace(backend=lambda: "jax"), ops=zeros)
+        config = SimpleNamespace(backend=lambda: "jax", dtype_policy=lambda: SimpleNamespace(name="mixed_float16"))
+        return SimpleNamespace(config=config, ops=zeros)
 
     monkeypatch.setattr(provenance, "git_commit", lambda: None)
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(__version__="0.7.1"))
@@ -733,6 +734,7 @@ def test_backend_and_device_are_those_keras_uses(out, monkeypatch):
     found = provenance.of_process()
     assert found["versions"]["jax"] == "0.7.1"
     assert found["backend"] == "jax" and found["device"].startswith("CPU: ")
+    assert found["precision"] == "mixed_float16"
 
     monkeypatch.setitem(sys.modules, "keras", keras("cuda:0"))
     monkeypatch.setattr(provenance, "_output", lambda *command: "NVIDIA H200\nNVIDIA H200")

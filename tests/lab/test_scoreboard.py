@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 from PIL import Image
@@ -65,6 +66,12 @@ def test_seeds_are_counted_and_not_runs():
     assert (row["seeds"], row["verdict"]) == (1, "inconclusive")
     assert row["reason"] == "1 of 3 seeds; the runs averaged differ in width"
     assert scoreboard.shown(row)["seeds"] == "1 of 3"
+
+
+def test_runs_of_another_precision_are_not_averaged_unsaid():
+    found = [night(0.125, seed, precision=name) for seed, name in enumerate(["float32", "float32", "mixed_float16"])]
+    [row] = of(scoreboard.rows(found))
+    assert row["reason"] == "the runs averaged differ in precision"
 
 
 # ---------------------------------------------------------------- the run beside the committed results
@@ -188,7 +195,7 @@ def test_a_row_in_words():
     assert words["verdict"] == "◆ inconclusive (the interval over seeds spans the line)"
     assert scoreboard.shown(scoreboard.rows([])[0])["measured"] == "–"
     proxy = of(scoreboard.rows([record({"chz-rating": 0.5})]), "chz-rating")[0]
-    assert scoreboard.shown(proxy)["measured"] == "proxy: 0.5 place, 0 noise to 1 real"
+    assert scoreboard.shown(proxy)["measured"] == "proxy: 0.5 difference of places (noise 0, real 1)"
     assert scoreboard.shown(proxy)["line"] == "listeners decide"
 
 
@@ -240,6 +247,17 @@ def test_the_picture_has_one_row_a_claim():
     titles = [line[0] for _, line in sorted(texts.items())]
     for title in ("Morris & Leou", "Voorhis-Allen, May & Mokobi", "Tham & Kim", "Counted apart"):
         assert title in titles
+
+
+def test_the_numbers_of_the_picture_are_those_of_the_sentences():
+    """Without what is counted apart, which the sentences do not count either."""
+    rows = scoreboard.rows([*three(0.125), record({"tk-gru-rhythm": 0.5}, notebook="03_gru")])
+    _, texts, _ = drawn(rows)
+    shown = {text for line in texts.values() for text in line}
+    number = Counter(row["verdict"] for row in rows if not row["apart"])
+    assert {f"{number[verdict]} {verdict}" for verdict in scoreboard.VERDICTS} <= shown
+    apart = [row for row in rows if row["apart"]]
+    assert apart and number.total() == len(rows) - len(apart)
 
 
 @pytest.mark.parametrize(

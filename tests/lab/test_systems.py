@@ -45,6 +45,7 @@ def test_a_system_is_recorded_whole(start):
     run = start()
     novelty = {"longest_copied_run": np.float32(4), "copied_share": np.nan}
     figures = {"parameters": np.int64(7), "training_seconds": np.float64(2.5), "generation_seconds": 0.5}
+    figures["training_songs"] = ["bach/a"]
     run.system("GAN (Tham & Kim)", [melody(60, 62, 64), melody(60)], "band", novelty=novelty, **figures)
     record = {
         "name": "GAN (Tham & Kim)",
@@ -57,6 +58,7 @@ def test_a_system_is_recorded_whole(start):
         "training_seconds": 2.5,
         "generation_seconds": 0.5,
         "novelty": {"longest_copied_run": 4.0, "copied_share": None},
+        "training_songs": ["bach/a"],
     }
     assert finished(run)["systems"] == [record]
     assert msgspec.to_builtins(records.load(run.folder)[0].systems) == [record]

@@ -94,6 +94,14 @@ def test_ngram_nll_by_hand():
     assert all(type(value) is float for value in result)
 
 
+def test_ngram_nats_are_of_each_token_but_the_first_of_each_song():
+    training, songs = [tokens(0, 1, 0, 1, 0, 2)], [tokens(0, 1, 3), tokens(2, 2)]
+    nats = measure.baselines.ngram_nats(training, songs, classes=4, order=2)
+    alone = [measure.baselines.ngram_nats(training, [song], classes=4, order=2) for song in songs]
+    assert nats.shape == (2, 3) and (nats == np.concatenate(alone, axis=1)).all()
+    assert nats.mean(axis=1).tolist() == measure.baselines.ngram_nll(training, songs, classes=4, order=2)
+
+
 def test_ngrams_do_not_cross_from_song_to_song_and_begin_with_the_history_there_is():
     # After 1 nothing came, and 2 stands first only: both orders know just that 1 and 3 were heard.
     result = measure.baselines.ngram_nll([tokens(0, 1), tokens(2, 3)], [tokens(1, 2)], classes=4, order=4)
