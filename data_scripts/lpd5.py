@@ -238,7 +238,7 @@ def prepare(songs: list[Song], out: Path, steps_per_beat: int = 2, client: Clien
     steps = sum(song["steps"] for song in used)
     print(
         f"OK  {len(used):,} songs, {steps:,} steps, {len(skipped):,} skipped: "
-        f"give this folder to --data of notebooks 06 to 08: {out}"
+        f"give this folder to --data of notebooks 06 to 11: {out}"
     )
 
 

@@ -85,8 +85,8 @@ def fit(
             if "ResourceExhausted" not in type(error).__name__ and "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             raise MemoryError(
-                "The device ran out of memory: take a smaller batch, shorter inputs or memory, or a smaller model, "
-                "and shut down other notebooks that hold it."
+                "The device ran out of memory: lower the setting of the batch (batch_size, as in run -s batch_size 16; "
+                "rows in notebook 11), then that of the network, and shut down other notebooks that hold it."
             ) from error
     if keep_best and not best.restore():
         raise ValueError(f"The best weights in {folder} are missing or damaged: delete that folder and train again.")

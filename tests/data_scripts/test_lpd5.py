@@ -414,7 +414,7 @@ def test_the_shards_hold_every_song(tree, tmp_path, capsys):
     assert said.splitlines()[0] == "Found 5 songs (the published set has 21,425)."
     steps = sum(row["steps"] for _, row in found.values())
     assert f"OK  5 songs, {steps:,} steps, 0 skipped: " in said
-    assert said.endswith(f"give this folder to --data of notebooks 06 to 08: {out}\n")
+    assert said.endswith(f"give this folder to --data of notebooks 06 to 11: {out}\n")
 
 
 def test_names_and_fingerprint_are_the_same_wherever_the_tree_lies(tree, tmp_path):

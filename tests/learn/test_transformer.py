@@ -427,7 +427,7 @@ def test_too_little_memory_is_one_clear_sentence(tmp_path, monkeypatch, model, k
 
     memory, rows = recurrent(model, 2, 4), lesson.Rows(SONGS, 3, rows=2)
     monkeypatch.setattr(memory, "fit", fails)
-    with pytest.raises(MemoryError, match=r"^The device ran out of memory: take a smaller batch.*\.$"):
+    with pytest.raises(MemoryError, match=r"^The device ran out of memory: lower the setting .* \(batch_size.*\.$"):
         train.fit(memory, rows, epochs=1, folder=tmp_path, seed=0)
     text = "something else"
     error = RuntimeError
