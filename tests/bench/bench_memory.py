@@ -20,7 +20,14 @@ from course_lib import music
 from course_lib.lab import execute, plan, record
 
 SONGS, SHARD = 5_000, 250
-GRIDS = {"06": (2, 2), "07": (4, 24), "08": (2, 2), "09": (2, 2), "10": (2, 2)}  # steps a beat of night and paper
+GRIDS = {
+    "06": (2, 2),
+    "07": (4, 24),
+    "08": (2, 2),
+    "09": (2, 2),
+    "10": (2, 2),
+    "11": (2, 2),
+}  # steps a beat of night and paper
 LIMIT = 2 * 1024  # MiB
 
 
