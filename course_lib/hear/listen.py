@@ -13,7 +13,7 @@ from course_lib.hear import soundfont
 
 COMPRESSION = 0.8  # of Ogg, 0 to 1: half the size of the default, the spectrum to 8 kHz off by 0.7 dB on average
 CLIP_SECONDS = 12
-MANY_SOUNDS = 300  # of one score; the synthesizer keeps each, which for noise on all pitches is most of a GiB
+MANY_SOUNDS = 150  # of one score; the synthesizer keeps each, which for noise on all pitches is most of a GiB
 WRITE_BLOCK = 2**16  # frames handed to the Ogg encoder at once: libsndfile 1.2.2 crashes on five minutes in one array
 
 
