@@ -13,7 +13,6 @@ from course_lib.hear import soundfont
 
 COMPRESSION = 0.8  # of Ogg, 0 to 1: half the size of the default, the spectrum to 8 kHz off by 0.7 dB on average
 CLIP_SECONDS = 12
-MANY_SOUNDS = 150  # of one score; the synthesizer keeps each, which for noise on all pitches is most of a GiB
 WRITE_BLOCK = 2**16  # frames handed to the Ogg encoder at once: libsndfile 1.2.2 crashes on five minutes in one array
 
 
@@ -62,10 +61,7 @@ def mixer(score: symusic.Score):
     import ipywidgets as widgets
 
     tracks = [track for track in score.tracks if track.notes]
-    parts = [_audio(_alone(score, track)) for track in tracks]
-    stems = np.zeros((len(parts), max(map(len, parts), default=soundfont.SAMPLE_RATE), 2), "float32")
-    for stem, part in zip(stems, parts, strict=True):
-        stem[: len(part)] = part
+    stems = _stems(score)
     gain = _gain(stems.sum(0))
 
     def mixed(levels) -> bytes:
@@ -102,10 +98,17 @@ def _audio(score: symusic.Score) -> np.ndarray:
     """(samples, 2), as loud as the synthesizer makes it; a second of silence where there are no notes."""
     if score.note_num() == 0:
         return np.zeros((soundfont.SAMPLE_RATE, 2), "float32")
-    audio = np.asarray(soundfont.synthesizer().render(score, stereo=True)).T
-    if len({(track.program, note.pitch) for track in score.tracks for note in track.notes}) > MANY_SOUNDS:
-        soundfont.forget()
-    return audio
+    many = len(soundfont.sounds(score)) > soundfont.MOST_KEPT
+    return _stems(score).sum(0) if many else soundfont.render(score)
+
+
+def _stems(score: symusic.Score) -> np.ndarray:
+    """(tracks with notes, samples, 2), each track alone."""
+    parts = [soundfont.render(_alone(score, track)) for track in score.tracks if track.notes]
+    stems = np.zeros((len(parts), max(map(len, parts), default=soundfont.SAMPLE_RATE), 2), "float32")
+    for stem, part in zip(stems, parts, strict=True):
+        stem[: len(part)] = part
+    return stems
 
 
 def _gain(audio: np.ndarray) -> float:

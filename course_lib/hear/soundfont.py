@@ -18,24 +18,37 @@ import symusic
 SAMPLE_RATE = 44_100  # Hz
 ZONES, GENERATORS, SAMPLES = b"ibag", b"igen", b"shdr"  # tables of a SoundFont 2 file, its last part
 ROOT_KEY, SAMPLE = 58, 53  # generators of a zone
+MOST_KEPT = 150  # sounds of which the synthesizer keeps the audio, about 0.7 MiB each; real bands have 65 at most
 HEADER, HEADER_ROOT_KEY = 46, 40  # bytes of a sample's header, and the place of its root key
+
+_kept: set[tuple[int, bool, int]] = set()  # sounds that the synthesizer has made
+
+
+def render(score: symusic.Score) -> np.ndarray:
+    """What the synthesizer makes of a score with notes: float32 `(samples, 2)`."""
+    global _kept
+    _kept |= sounds(score)
+    if len(_kept) > MOST_KEPT:
+        synthesizer.cache_clear()
+        with suppress(OSError, AttributeError, TypeError):  # glibc alone has it, and alone needs it
+            ctypes.CDLL(None).malloc_trim(0)
+        _kept = sounds(score)
+    return np.asarray(synthesizer().render(score, stereo=True)).T
+
+
+def sounds(score: symusic.Score) -> set[tuple[int, bool, int]]:
+    """Program, whether it is drums, and pitch of all notes."""
+    return {(track.program, track.is_drum, note.pitch) for track in score.tracks for note in track.notes}
 
 
 @cache
 def synthesizer() -> symusic.Synthesizer:
-    """The synthesizer, made once a process."""
+    """The synthesizer, made once a process, and anew where it keeps too much."""
     soundfont = resources.files("pretty_midi").joinpath("TimGM6mb.sf2").read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         tuned = Path(folder) / "tuned.sf2"
         tuned.write_bytes(with_root_keys(soundfont))
         return symusic.Synthesizer(str(tuned), SAMPLE_RATE)
-
-
-def forget() -> None:
-    """Give back the memory of all sounds that the synthesizer has made and keeps."""
-    synthesizer.cache_clear()
-    with suppress(OSError, AttributeError, TypeError):  # glibc alone has it, and alone needs it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def with_root_keys(soundfont: bytes) -> bytes:
