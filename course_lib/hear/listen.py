@@ -98,8 +98,16 @@ def _audio(score: symusic.Score) -> np.ndarray:
     """(samples, 2), as loud as the synthesizer makes it; a second of silence where there are no notes."""
     if score.note_num() == 0:
         return np.zeros((soundfont.SAMPLE_RATE, 2), "float32")
-    many = len(soundfont.sounds(score)) > soundfont.MOST_KEPT
-    return _stems(score).sum(0) if many else soundfont.render(score)
+    if len(soundfont.sounds(score)) <= soundfont.MOST_KEPT:
+        return soundfont.render(score)
+    audio = np.zeros((0, 2), "float32")
+    for track in score.tracks:  # one after another, as their sounds together are most of a GiB
+        if track.notes:
+            part = soundfont.render(_alone(score, track))
+            longer, shorter = (audio, part) if len(audio) > len(part) else (np.array(part), audio)
+            longer[: len(shorter)] += shorter
+            audio = longer
+    return audio
 
 
 def _stems(score: symusic.Score) -> np.ndarray:

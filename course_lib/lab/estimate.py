@@ -80,8 +80,12 @@ class Needs:
 
 
 def scaled(run: record.Record, here: float | None) -> float:
-    """The seconds of a run as this machine would take; as they were, where one of the two speeds is unknown."""
-    return run.seconds * run.speed / here if run.speed and here else run.seconds
+    """The seconds of a run as this machine would take; as they were, where one of the two speeds is unknown.
+
+    Of a run that went on after a stop, `seconds` holds its last part alone, and its trainings the whole of theirs.
+    """
+    seconds = max(run.seconds, sum(training.seconds for training in run.trainings.values()))
+    return seconds * run.speed / here if run.speed and here else seconds
 
 
 def sentence(jobs: Sequence[plan.Job], needs: Needs, speed: float | None, workers: int, out: Path) -> str:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from course_lib import files
-from course_lib.lab import cli, cluster, estimate, machine, plan, progress, record, scoreboard
+from course_lib.lab import cli, cluster, estimate, machine, plan, progress, record, schema, scoreboard
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -196,7 +196,9 @@ def test_a_notebook_that_outgrows_its_worker_ends_with_a_sentence(place, monkeyp
 def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(place, monkeypatch, capsys):
     monkeypatch.setattr(estimate, "speed", lambda: 50.0)
     run = scoreboard.committed()[0]
-    took = {"notebook": "02_learns", "seconds": 60.0, "speed": 100.0, "disk_mib": 512.0, "peak_memory_mib": 1000.0}
+    took = {"notebook": "02_learns", "seconds": 9.0, "speed": 100.0, "disk_mib": 512.0, "peak_memory_mib": 1000.0}
+    before_a_stop = schema.Training(best_epoch=1, epochs=1, stopped="limit", seconds=60.0, watched="", best=None)
+    run.trainings = {"net": before_a_stop}
     for name, value in took.items():
         setattr(run, name, value)
     run.parameters, run.changed = {"profile": "quick", "seed": 0, "data": "embedded"}, {}
