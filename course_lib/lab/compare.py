@@ -83,7 +83,7 @@ def in_words(rows: Sequence[dict[str, Any]]) -> list[str]:
     if unsure := [row for row in ranked if _end(row, "low") <= 0 < row["place"]]:
         told.append(f"Nearer than noise in the mean, but not with the whole interval: {_told(unsure)}.")
     if not noisy + unsure:
-        told.append("Every system stands nearer than noise.")
+        told.append("In the mean every system stands nearer than noise.")
     if good := [row for row in ranked if _end(row, "low") > 1]:
         told.append(f"Nearer than other real music, which is too good: look at what is copied: {_told(good)}.")
     for row in [row for row in ranked if row["system"].startswith("RNN")]:
@@ -92,7 +92,7 @@ def in_words(rows: Sequence[dict[str, Any]]) -> list[str]:
         above = [other for other in others if other["place"] > row["place"]]
         plain = [other for other in above if _end(other, "low") > _end(row, "high")]
         names = f": {_told(above)}; intervals apart: {len(plain)}" if above else ""
-        told.append(f"{_told([row])} stands below {len(above)} of {len(others)} systems that are no RNN{names}.")
+        told.append(f"Nearer than {_told([row])}: {len(above)} of {len(others)} systems that are no RNN{names}.")
     if any(row["low"] is None for row in placed):
         told.append("With fewer than three runs a system has no interval, and another seed may order them otherwise.")
     return told

@@ -534,7 +534,7 @@ def test_words_name_the_nearest_and_what_is_no_nearer_than_noise():
 def test_words_of_single_runs_say_that_they_are():
     told = compare.in_words([FLOOR, CEILING, placed("XL", 0.625), placed("GRU", 0.5)])
     assert told[1:] == [
-        "Every system stands nearer than noise.",
+        "In the mean every system stands nearer than noise.",
         "With fewer than three runs a system has no interval, and another seed may order them otherwise.",
     ]
 
@@ -547,10 +547,10 @@ def test_words_say_where_the_recurrent_networks_of_bands_stand():
         placed("CNN", 0.95, 0.9, 1.0, profile="quick"),
     ]
     told = compare.in_words([FLOOR, CEILING, *rows])
-    assert "RNN (B) 0.90 [0.80, 1.00] (night) stands below 0 of 3 systems that are no RNN." in told
+    assert "Nearer than RNN (B) 0.90 [0.80, 1.00] (night): 0 of 3 systems that are no RNN." in told
     above = "CNN 0.75 [0.70, 0.80] (night), VAE 0.55 [0.50, 0.60] (night)"
     low = "RNN (A) 0.50 [0.40, 0.60] (night)"
-    assert f"{low} stands below 2 of 3 systems that are no RNN: {above}; intervals apart: 1." in told
+    assert f"Nearer than {low}: 2 of 3 systems that are no RNN: {above}; intervals apart: 1." in told
 
 
 def test_words_flag_what_is_too_good():

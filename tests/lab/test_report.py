@@ -369,7 +369,7 @@ def test_systems_are_set_side_by_side(systems, tmp_path):
         "System Profile Data Runs Place Overlap Floor Ceiling Copied Longest copy Parameters Training To make a minute"
     )
     nearest = f"Nearest to real music: {EVIL} 0.25 [0.12, 0.38] (quick), where noise is at 0 and other real music at 1."
-    assert f"No overlaps for the band. Piano {nearest} Every system stands nearer than noise." in page.text
+    assert f"No overlaps for the band. Piano {nearest} In the mean every system stands nearer than noise." in page.text
     assert f"{head} polyphony pitch range {compare.REAL} quick embedded 1 1 0.875" in page.text
     assert f"{compare.REAL} quick embedded 1 1 0.875 – – – – – – – 0.875 –" in page.text
     figures = "0.25 (0.125 to 0.375) 0.5 0.1 0.9 12.5 % 7.5 12,345 2 min 30 s 0.25 s – 0.375"
