@@ -618,10 +618,25 @@ def test_doctor_gives_each_line_a_mark(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     assert command("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and all(line.startswith(("OK  ", "!!  ")) for line in lines)
+    assert len(lines) == 8 and all(line.startswith(("OK  ", "!!  ")) for line in lines)
     assert {"OK  packages in their ranges", "OK  Keras 3.15.1 on jax", "OK  GPU: 1"} <= set(lines)
     assert f"OK  corpus: will be built on first use (a minute) in {os.path.relpath(tmp_path / 'cache')}" in lines
     assert contents(tmp_path) == []
+
+
+def test_doctor_says_of_each_gpu_what_will_be_used(monkeypatch, capsys):
+    keras_answers(monkeypatch, "3.15.1 jax 2\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.setenv("COURSE_PRECISION", "mixed_float16")
+    monkeypatch.setenv("COURSE_XLA", "off")
+    assert command("doctor") == 0
+    printed = capsys.readouterr().out
+    for worker, name in enumerate("46"):
+        told = f"worker {worker} of run --jobs auto, mixed_float16, XLA off, its memory taken as it is needed"
+        assert f"OK  GPU {name}: {told}" in printed
+    monkeypatch.setenv("COURSE_PRECISION", "float8")
+    assert command("doctor") == 1
+    assert "!!  COURSE_PRECISION is 'float8': set it to float32, mixed_float16 or" in capsys.readouterr().out
 
 
 def test_doctor_says_what_is_missing(monkeypatch, capsys):
