@@ -63,6 +63,6 @@ def scaled(optimizer):
 
 
 def use_xla(model) -> None:
-    """Let XLA compile a compiled model or not, as chosen; not before a training, as its functions are made there."""
+    """Let XLA compile a model or not, as chosen; before it trains or predicts, which is when it is compiled."""
     if xla() is not None:
         model.jit_compile = xla()
