@@ -18,7 +18,7 @@ import symusic
 SAMPLE_RATE = 44_100  # Hz
 ZONES, GENERATORS, SAMPLES = b"ibag", b"igen", b"shdr"  # tables of a SoundFont 2 file, its last part
 ROOT_KEY, SAMPLE = 58, 53  # generators of a zone
-MOST_KEPT = 150  # sounds of which the synthesizer keeps the audio, about 0.7 MiB each; real bands have 65 at most
+MOST_KEPT = 150  # sounds of which the synthesizer keeps the audio, about a MiB each; a chorale of the band has some 60
 HEADER, HEADER_ROOT_KEY = 46, 40  # bytes of a sample's header, and the place of its root key
 
 _kept: set[tuple[int, bool, int]] = set()  # sounds that the synthesizer has made

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_batches.py [NOTEBOOK ...]
 
-Takes three quarters of an hour on two cores with all notebooks.
+Runs all notebooks twice, if none is named: allow an hour on two cores.
 """
 
 import argparse

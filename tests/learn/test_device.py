@@ -74,8 +74,8 @@ def test_gradients_too_small_for_float16_move_a_player(monkeypatch):
     def faint(judge, fake, real=None):
         return 1e-8 * keras.ops.mean(judge(fake))  # whose gradient is 0 in float16
 
-    adam = [keras.optimizers.SGD(1e6), keras.optimizers.SGD(1e6)]
-    players = adversarial.Adversarial(generator, discriminator, *adam, generator_loss=faint)
+    descent = [keras.optimizers.SGD(1e6), keras.optimizers.SGD(1e6)]
+    players = adversarial.Adversarial(generator, discriminator, *descent, generator_loss=faint)
     before = np.asarray(generator.weights[0])
     players.generator_step(np.ones((4, 1), "float32"), np.ones((4, 1), "float32"))
     assert np.asarray(generator.weights[0]) == pytest.approx(before - 0.01, rel=0.05)
