@@ -1,10 +1,10 @@
-"""`python -m course_lib`: see `lab/cli.py`."""
+"""`python -m course_lib`: see `cli.py`."""
 
 import sys
 import warnings
 
 try:
-    from course_lib.lab.cli import main
+    from course_lib.cli import main
 except ModuleNotFoundError as error:
     sys.exit(f"!!  {error.name} is not installed: run `pip install -r requirements.txt`.")
 

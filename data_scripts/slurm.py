@@ -12,7 +12,8 @@ import sys
 
 from dask_jobqueue import SLURMCluster
 
-from course_lib.lab import cli, cluster
+from course_lib import cli
+from course_lib.lab import cluster
 
 MARGIN = 10  # minutes before the end of its time at which a worker closes
 

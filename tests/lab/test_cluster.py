@@ -16,8 +16,8 @@ import nbformat
 import psutil
 import pytest
 
-from course_lib import files
-from course_lib.lab import cli, cluster, estimate, machine, plan, progress, record, schema, scoreboard
+from course_lib import cli, files
+from course_lib.lab import cluster, estimate, machine, plan, progress, record, schema, scoreboard
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 

@@ -15,9 +15,9 @@ import pytest
 import symusic
 from PIL import Image
 
-from course_lib import files
+from course_lib import cli, files
 from course_lib.hear import listen
-from course_lib.lab import board, claims, cli, pictures, provenance, report, schema, scoreboard
+from course_lib.lab import board, claims, pictures, provenance, report, schema, scoreboard
 from course_lib.lab import record as records
 from course_lib.music import corpus, midi
 

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 import symusic
 
-from course_lib.lab import board, cli, compare, pictures, report, scoreboard
+from course_lib import cli
+from course_lib.lab import board, compare, pictures, report, scoreboard
 from course_lib.lab import claims as rules
 
 EVIL = "<script>alert('no')</script> \"quoted\" & co"

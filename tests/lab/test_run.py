@@ -20,9 +20,9 @@ import run_records
 import soundfile
 import symusic
 
-from course_lib import files, music
+from course_lib import cli, files, music
 from course_lib.hear import listen
-from course_lib.lab import cli, committed, doctor, execute, plan, provenance, record, run, schema
+from course_lib.lab import committed, doctor, execute, plan, provenance, record, run, schema
 from course_lib.listening import page, sessions
 
 PARAMETERS = 'profile = "quick"  # or "paper"\nseed = 0\ndata = "embedded"\n'
