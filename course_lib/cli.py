@@ -19,10 +19,11 @@ from course_lib.listening import build, page, sessions
 
 
 def merge_runs(args: argparse.Namespace) -> int:
-    """Merge run folders into one page and one table, or into the scoreboard of the README."""
+    """Merge run folders into one page and one table, or into the scoreboard of README and docs."""
     roots = _run_folders(args.runs)
     if args.readme:
-        print(f"Scoreboard  {report.update_readme(Path(args.readme).resolve(), roots, args.mix_data)}")
+        readme = Path(args.readme).resolve()
+        print(f"Scoreboard  {report.update_readme(readme, roots, args.mix_data)}\nIn short    {readme}")
         return 0
     target = Path(args.out or os.path.commonpath(roots)).resolve()
     target = target / "index.html" if target.is_dir() else target
@@ -105,7 +106,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     command.add_argument("--mix-data", action="store_true", help="average over runs that saw different data")
     command.add_argument(
         "--readme", nargs="?", const=str(files.ROOT / "README.md"), metavar="FILE",
-        help="write no page, but the scoreboard into FILE (default: README.md of the checkout)",
+        help="write no report, but the scoreboard: in short into FILE, in full into docs/scoreboard.md beside it "
+        "(default: README.md of the checkout)",
     )  # fmt: skip
 
     command = commands.add_parser(

@@ -1,6 +1,6 @@
 """One HTML page of what runs have left: the scoreboard, all systems to hear and compared, each notebook's figures.
 
-The scoreboard is also written as a CSV file beside the page, and into the README.
+The scoreboard is also written as a CSV file beside the page, into README, and as a page of the docs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ COLUMNS = (
     *("source", "id", "paper", "claim", "published", "measured", "low", "high", "unit", "rule", "data"),
     *("profile", "seeds", "verdict", "reason", "device", "links"),
 )
-MARKERS = ("<!-- scoreboard -->", "<!-- /scoreboard -->")  # of the part of the README that update_readme makes
-PICTURES = ("scoreboard.png", "piano_roll.png")  # that the README shows, in the folder of the results
+MARKERS = ("<!-- scoreboard -->", "<!-- /scoreboard -->")  # of the part of README that update_readme makes
+PAGE = Path("docs", "scoreboard.md")  # beside README: every claim
+PICTURES = ("scoreboard.png", "piano_roll.png")  # that README shows, in the folder of the results
 
 
 def collect(roots: Sequence[Path], mix_data: bool = True) -> list[record.Record]:
@@ -85,30 +86,39 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
 
 
 def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) -> Path:
-    """Put the scoreboard of the runs below `roots` between the two markers of a Markdown file; return its path.
+    """Write the scoreboard of the runs below `roots`: in short between the two markers of README, in full as `PAGE`.
+
+    Returns the path of the page.
 
     Raises:
-        UsageError: the file has no markers, or see `collect`.
+        UsageError: README has no markers, or see `collect`.
     """
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     before, start, rest = text.partition(MARKERS[0])
     _, end, after = rest.partition(MARKERS[1])
     if not end:
         raise UsageError(f"{readme} has no lines {' and '.join(MARKERS)}: add them where the scoreboard is to stand.")
-    counted, folder = collect(roots, mix_data), roots[0]
-    block = markdown(counted, readme.parent, folder)
+    counted, folder, page = collect(roots, mix_data), roots[0], readme.parent / PAGE
+    page.parent.mkdir(exist_ok=True)
     board.save(scoreboard.rows(counted), folder / PICTURES[0])
     pictures.first_piece(counted, folder / PICTURES[1])
-    with atomic_write(readme) as partial:
-        partial.write_bytes(f"{before}{start}\n\n{block}\n{end}{after}".encode())
-    return readme
+    block = markdown("readme.md.j2", counted, readme.parent, folder)
+    for path, content in (
+        (readme, f"{before}{start}\n\n{block}\n{end}{after}"),
+        (page, f"{markdown('scoreboard.md.j2', counted, page.parent, folder)}\n"),
+    ):
+        with atomic_write(path) as partial:
+            partial.write_bytes(content.encode())
+    return page
 
 
-def markdown(counted: Sequence[record.Record], base: Path, folder: Path) -> str:
-    """The scoreboard as a section of Markdown, with links relative to `base`; its picture lies in `folder`."""
-    return template("scoreboard.md.j2", base).render(
-        **_board(scoreboard.rows(counted)),
+def markdown(name: str, counted: Sequence[record.Record], base: Path, folder: Path) -> str:
+    """The scoreboard by a template for a file in the folder `base`; its picture lies in `folder`."""
+    rows = scoreboard.rows(counted)
+    return template(name, base).render(
+        **_board(rows),
         about=scoreboard.about(counted),
+        in_words=scoreboard.in_words([row for row in scoreboard.best(rows) if not row["apart"]]),
         picture=folder / PICTURES[0],
         different=scoreboard.different_data(counted),
         made="python -m course_lib report results --readme",
@@ -116,7 +126,7 @@ def markdown(counted: Sequence[record.Record], base: Path, folder: Path) -> str:
 
 
 def _board(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What both templates say of the scoreboard."""
+    """What all templates say of the scoreboard."""
     return {
         "rows": rows,
         "groups": scoreboard.groups(rows),

@@ -174,18 +174,18 @@ def sentences(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
     `rows` are those of `rows`; where a claim was measured on several data sets, the one that `best` chooses counts.
     """
-    found = {}
-    for paper, of_paper in groupby(best(rows), key=lambda row: row["paper"]):
-        counted = [row for row in of_paper if not row["apart"]]
-        number = Counter(row["verdict"] for row in counted)
-        on = {f"{row['data']}, {row['profile']} profile" for row in counted if row["verdict"] in JUDGED}
-        held = f"{number['reproduced']} of {len(counted)} claims reproduced, {number['not reproduced']} not"
-        held = f"{held} ({'; '.join(sorted(on))})" if on else f"none of {len(counted)} claims has a verdict yet"
-        others = [
-            f"{number[name]} {kind.told}" for name, kind in VERDICTS.items() if number[name] and name not in JUDGED
-        ]
-        found[paper] = f"{claims.papers()[paper]}: {'; '.join([held, ', '.join(others)] if others else [held])}."
-    return found
+    of_papers = groupby((row for row in best(rows) if not row["apart"]), key=lambda row: row["paper"])
+    return {paper: f"{claims.papers()[paper]}: {in_words(list(counted))}." for paper, counted in of_papers}
+
+
+def in_words(counted: Sequence[dict[str, Any]]) -> str:
+    """How many of these rows, one a claim, have which verdict, and on what they were judged."""
+    number = Counter(row["verdict"] for row in counted)
+    on = {f"{row['data']}, {row['profile']} profile" for row in counted if row["verdict"] in JUDGED}
+    held = f"{number['reproduced']} of {len(counted)} claims reproduced, {number['not reproduced']} not"
+    held = f"{held} ({'; '.join(sorted(on))})" if on else f"none of {len(counted)} claims has a verdict yet"
+    others = [f"{number[name]} {kind.told}" for name, kind in VERDICTS.items() if number[name] and name not in JUDGED]
+    return "; ".join([held, ", ".join(others)] if others else [held])
 
 
 def about(records: Sequence[record.Record]) -> str:

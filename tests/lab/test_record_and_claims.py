@@ -395,19 +395,22 @@ def test_records_of_the_first_form_are_read(tmp_path):
     assert (result.systems, result.training_songs, result.folder) == ([], [], str(tmp_path))
 
 
-# ---------------------------------------------------------------- the scoreboard in the README
+# ---------------------------------------------------------------- the scoreboard in README and docs
 
 MAKE = "python -m course_lib report results --readme"
 
 
-def test_the_readme_shows_the_committed_results():
+def test_readme_and_docs_show_the_committed_results():
     base, results = files.ROOT, files.ROOT / "results"
     readme = (base / "README.md").read_text(encoding="utf-8")
     _, _, rest = readme.partition(report.MARKERS[0])
     block, end, _ = rest.partition(report.MARKERS[1])
     counted = scoreboard.committed()
-    expected = report.markdown(counted, base, results)
+    expected = report.markdown("readme.md.j2", counted, base, results)
     assert end and block.strip() == expected.strip(), f"the scoreboard of README.md is old: {MAKE}"
+    page = base / report.PAGE
+    expected = report.markdown("scoreboard.md.j2", counted, page.parent, results)
+    assert page.read_text(encoding="utf-8").strip() == expected.strip(), f"{report.PAGE} is old: {MAKE}"
     with Image.open(results / report.PICTURES[0]) as picture:
         shown = picture.text["Description"]
     assert shown == board.described(scoreboard.rows(counted)), f"the picture of the scoreboard is old: {MAKE}"
@@ -416,15 +419,23 @@ def test_the_readme_shows_the_committed_results():
     assert all((base / name).is_file() for name in pictures)
 
 
-def test_without_results_the_readme_says_so_and_lists_every_claim(tmp_path):
-    text = report.markdown([], tmp_path, tmp_path / "results")
-    assert "No results have been committed yet. A verdict takes runs of the night" in text and MAKE in text
-    table = [line for line in text.splitlines() if line.startswith(("| ml-", "| va-", "| chz-", "| tk-", "| mi-"))]
-    assert [line.split(" | ")[0][2:] for line in sorted(table)] == sorted(CLAIMS)
+def test_without_results_readme_says_so_and_the_page_lists_every_claim(tmp_path):
+    short, page = (
+        report.markdown(name, [], tmp_path, tmp_path / "results") for name in ("readme.md.j2", "scoreboard.md.j2")
+    )
+    judged = sum(not claim.apart for claim in CLAIMS.values())
+    for text in (short, page):
+        assert "No results have been committed yet. A verdict takes runs of the night" in text
+        assert f"**All five papers: none of {judged} claims has a verdict yet; " in text
+        for sentence in scoreboard.sentences(scoreboard.rows([])).values():
+            assert text.count(sentence) == 1
+    table = [line for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(line.split("`")[1] for line in table) == sorted(CLAIMS)
     assert all("| ○ not run (no run has measured it" in line or "| ▲ needs listeners" in line for line in table)
-    for sentence in scoreboard.sentences(scoreboard.rows([])).values():
-        assert text.count(sentence) == 2, "among the five, and above its rows"
-    assert text.index("results/scoreboard.png") < text.index("- Morris & Leou") < text.index("<details>")
+    for claim in CLAIMS.values():
+        assert f"- `{claim.id}` (notebook {claim.notebook}): {claim.measure}. {claim.why}\n" in page
+    assert MAKE in page and "results/scoreboard.png" in page
+    assert short.index("- Morris & Leou") < short.index("results/scoreboard.png") and "\n| " not in short
 
 
 def test_the_readme_block_is_replaced_and_all_else_kept(record, tmp_path, monkeypatch, capsys):
@@ -437,17 +448,21 @@ def test_the_readme_block_is_replaced_and_all_else_kept(record, tmp_path, monkey
     monkeypatch.setattr(claims, "claims", lambda: {**CLAIMS, "va-overlap": claim})
     for _ in range(2):
         assert cli.main(["report", f"{tmp_path}/results", "--readme", str(readme)]) == 0
-    assert capsys.readouterr().out == f"Scoreboard  {readme}\n" * 2
+    assert capsys.readouterr().out == f"Scoreboard  {tmp_path}/docs/scoreboard.md\nIn short    {readme}\n" * 2
     text = readme.read_text()
-    assert text.startswith("# A | B\n<!-- scoreboard -->\n\n## Scoreboard\n")
-    assert text.endswith("</details>\n<!-- /scoreboard -->\n## End\n") and "of before" not in text
-    measured = "0.22 (0.195 to 0.245) u | above 0.1 | embedded corpus | night | 3 | ● reproduced |"
-    assert f"| va-overlap | A \\| b | text | {measured}" in text
-    assert "| proxy: 0.4 (0.4 to 0.4) difference of places (noise 0, real 1) | listeners decide |" in text
-    assert f"| night | 3 | ▲ needs listeners ({scoreboard.LISTEN}) |" in text
+    assert text.startswith("# A | B\n<!-- scoreboard -->\n\n## The papers, and what came out\n")
+    assert text.endswith("\n<!-- /scoreboard -->\n## End\n") and "of before" not in text
+    assert "Made from the committed results, 3 runs of night." in text
+    text = (tmp_path / "docs" / "scoreboard.md").read_text()
+    assert text.startswith("# Scoreboard\n") and "](../results/scoreboard.png)" in text
+    measured = "0.22 (0.195 to 0.245) u; embedded corpus, night, seeds: 3 | above 0.1 | ● reproduced |"
+    assert f"| `va-overlap` A \\| b | text | {measured}" in text
+    judged = f"listeners decide | ▲ needs listeners ({scoreboard.LISTEN}) |"
+    proxy = "proxy: 0.4 (0.4 to 0.4) difference of places (noise 0, real 1)"
+    assert f"| {proxy}; chorale band (stand-in), night, seeds: 3 | {judged}" in text
     assert "| ○ not run (judged from paper on; the figure is of the night profile) |" in text
     assert "Made from the committed results, 3 runs of night." in text
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "results"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "docs", "results"]
     assert [path.name for path in (tmp_path / "results").glob("*.png")] == ["scoreboard.png"], "no piece, no roll"
 
 
@@ -483,9 +498,10 @@ def test_the_readme_mixes_no_data_unless_told_to(record, tmp_path, capsys):
     assert cli.main(command) == 2
     assert "--mix-data" in capsys.readouterr().err and readme.read_text() == "<!-- scoreboard --><!-- /scoreboard -->"
     assert cli.main([*command, "--mix-data"]) == 0
-    text = readme.read_text()
+    text = (tmp_path / "docs" / "scoreboard.md").read_text()
     assert "Runs that saw different data are mixed" in text and "(the runs averaged differ in data; our own" in text
-    assert str(tmp_path) not in text
+    assert "Runs that saw different data are mixed" in readme.read_text()
+    assert str(tmp_path) not in text + readme.read_text()
 
 
 # ---------------------------------------------------------------- one run
