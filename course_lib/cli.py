@@ -1,7 +1,7 @@
-"""The command line: run the notebooks headless, make the report, check the machine.
+"""The command line: run the notebooks headless, make the report, teach a class, check the machine.
 
-`python -m course_lib run | report | listen | notebooks | doctor`. argparse, as neither click nor typer has options
-that take any number of values (`--seed 0 1 2`, `-s NAME VALUE …`).
+`python -m course_lib run | report | listen | course | notebooks | doctor`. argparse, as neither click nor typer has
+options that take any number of values (`--seed 0 1 2`, `-s NAME VALUE …`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,13 @@ def listening_test(args: argparse.Namespace) -> int:
     return page.serve(target, args.port, args.ip)
 
 
+def course(args: argparse.Namespace) -> int:
+    """Make editions of the notebooks for a class, or grade what it hands in."""
+    from course_lib.course import editions, grade  # here, as nbgrader takes seconds to import
+
+    return grade.check(args) if "folder" in args else editions.make(args)
+
+
 def _run_folders(names: Sequence[str | Path]) -> list[Path]:
     roots = [Path(name).resolve() for name in names]
     for root in roots:
@@ -66,7 +73,7 @@ def _jobs(text: str) -> str:
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="run|report|listen|notebooks|doctor")
+    commands = parser.add_subparsers(required=True, metavar="run|report|listen|course|notebooks|doctor")
 
     command = commands.add_parser(
         "run",
@@ -128,6 +135,27 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     command.add_argument("--out", help="folder of the test; one that is there goes on (default: runs/listening/<form>)")
     command.add_argument("--port", type=int, default=8866, help="of the web page (default: 8866)")
     command.add_argument("--ip", default="0.0.0.0", help="0.0.0.0 (default): the whole network; 127.0.0.1: here only")
+
+    command = commands.add_parser("course", help="make editions for a class, and grade what it hands in")
+    parts = command.add_subparsers(required=True, metavar="make|check")
+    command = parts.add_parser(
+        "make",
+        help="write the students' notebooks, the solutions and the instructor's guide, and a .zip of each",
+        epilog="example: python -m course_lib course make 00 01 02 --out editions",
+    )
+    command.set_defaults(action=course)
+    command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
+    command.add_argument("--out", default="editions", help="folder to write to (default: editions)")
+    command = parts.add_parser(
+        "check",
+        help="grade a folder of submissions, FOLDER/<student>/<notebook>.ipynb, into a table",
+        epilog="example: python -m course_lib course check handed-in --out grades.csv",
+    )
+    command.set_defaults(action=course)
+    command.add_argument("folder", metavar="FOLDER", help="holds a folder for each student, with notebooks in it")
+    command.add_argument("--out", help="table to write, or to go on with (default: grades.csv in FOLDER)")
+    command.add_argument("--seconds", type=float, default=600, help="that a submission may take (default: 600)")
+    command.add_argument("--memory", type=int, default=4000, metavar="MIB", help="it may take (default: 4000)")
 
     command = commands.add_parser(
         "notebooks",

@@ -9,7 +9,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("cli", "lab", "listening", "hear", "learn", "measure", "music", "files")  # from the top floor down
+ROOMS = ("cli", "course", "lab", "listening", "hear", "learn", "measure", "music", "files")  # from the top floor down
 SOURCES = sorted(ROOT.glob("course_lib/**/*.py"))
 
 
