@@ -67,9 +67,10 @@ def keep(notebook: Path, folder: Path) -> None:
 
 
 def sounds(lesson: str, folder: Path) -> dict[bytes, tuple[str, Path]]:
-    """The link, seen from `notebooks`, and the file of each piece that a run made, by its samples; no real music."""
+    """The link, seen from `notebooks`, and the file of each piece that a run or a night made, by its samples."""
     made = record.find(folder)
     pieces = [folder / piece.ogg for piece in (made.music if made else []) if piece.ogg and not piece.real]
+    pieces += folder.glob("after_a_night.ogg")  # by `nights.piece`; no real music is published
     return {_samples(ogg.read_bytes()): (f"../{SOUND}/{lesson}/{ogg.name}", ogg) for ogg in pieces}
 
 

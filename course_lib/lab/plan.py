@@ -14,7 +14,7 @@ from urllib.parse import quote
 import nbformat
 
 from course_lib import UsageError
-from course_lib.lab import claims, provenance, record
+from course_lib.lab import claims, provenance, record, schema
 from course_lib.lab.schema import Code
 from course_lib.learn import profiles
 from course_lib.music import corpus, midi
@@ -223,7 +223,7 @@ def why_again(job: Job) -> str | None:
         return "reads the other runs"
     if result.code != job.code:
         return "made by other code"
-    if result.changed != record.plain(job.settings, "settings"):
+    if result.changed != record.plain(job.settings, "settings") | schema.loaded(job.parameters):
         return "made with other settings"
     if "data" in job.parameters and result.data.source != job.source:
         return "made from other data"

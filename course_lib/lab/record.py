@@ -18,7 +18,7 @@ import symusic
 
 from course_lib import files
 from course_lib.hear import listen
-from course_lib.lab import claims, provenance
+from course_lib.lab import claims, provenance, schema
 from course_lib.lab.schema import Code, Data, Heard, Measured, Music, Record, System, Training, find, latest, load
 from course_lib.learn import device, profiles
 from course_lib.music import corpus, midi
@@ -35,10 +35,14 @@ class Run:
         self._clock = time.monotonic()
 
     def settings(self, **table: tuple) -> profiles.Settings:
-        """`profiles.settings` of this run's profile, with what `COURSE_SETTINGS`, a JSON object, changes of them."""
+        """`profiles.settings` of this run's profile, with what `COURSE_SETTINGS`, a JSON object, changes of them.
+
+        A start from a night's weights counts as a change too: what was not trained here is no measurement of its own.
+        """
         changed = json.loads(os.environ.get("COURSE_SETTINGS") or "{}")
         chosen = profiles.settings(self.record.profile, changed, **table)
         self.record.settings, self.record.changed = plain(chosen.values, "settings"), plain(chosen.changed, "settings")
+        self.record.changed |= schema.loaded(self.record.parameters)
         return chosen
 
     def data(self, pieces: Sequence[midi.Piece] | str, songs: int | None = None) -> None:
@@ -210,13 +214,20 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
         **parameters: what else can be chosen in the notebook's parameters cell.
 
     Raises:
-        ValueError: an unknown profile, a seed that is no seed, or a folder that cannot be written;
+        ValueError: an unknown profile or start, a seed that is no seed, or a folder that cannot be written;
             `COURSE_PRECISION` or `COURSE_XLA` is wrong.
     """
     if profile not in profiles.PROFILES:
         raise ValueError(f"Profile {profile!r} is unknown: use {', '.join(profiles.PROFILES)}.")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"Seed {seed!r} must be a whole number from 0 to {2**32 - 1}.")
+    begin = parameters.get("start", "scratch")
+    if begin not in ("scratch", "night"):
+        raise ValueError(f'start is {begin!r}: choose "scratch" (train) or "night" (take the weights of a night).')
+    if begin == "night" and profile != "night":
+        raise ValueError(f'start = "night" is for networks of that size: choose profile = "night", not {profile!r}.')
+    if begin == "scratch":
+        parameters.pop("start", None)  # so that runs from before there was a choice are known as alike
     if "keras" in sys.modules:
         device.prepare()
     smoke = profiles.smoke()
@@ -224,7 +235,8 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
     folder = Path(os.environ.get("COURSE_OUT") or usual)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for earlier in [folder / "result.json", *folder.glob("checkpoints/**/training.json")]:
+        left = [folder / "result.json", *folder.glob("checkpoints/**/training.json"), *folder.glob("weights/*.npz")]
+        for earlier in left:
             earlier.unlink(missing_ok=True)
     except OSError as error:
         problem = f"The run folder {folder} cannot be written ({error.strerror or error})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -131,6 +131,11 @@ class Record(msgspec.Struct, kw_only=True):
     @property
     def seed(self) -> int:
         return self.parameters["seed"]
+
+
+def loaded(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run with these parameters has to say beside its changed settings: that its networks were not trained."""
+    return {"start": "night"} if parameters.get("start") == "night" else {}
 
 
 def load(*folders: str | Path) -> list[Record]:
