@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +89,11 @@ def mixer(score: symusic.Score):
     return widgets.VBox([*map(widgets.HBox, controls), player])
 
 
-def _alone(score: symusic.Score, track: symusic.Track) -> symusic.Score:
-    part = score.copy()
-    part.tracks = [track]
+def _alone(score: symusic.Score, track: symusic.Track, pitches: Collection[int] = range(128)) -> symusic.Score:
+    """The score with one track, and of that the notes of some pitches."""
+    part, chosen = score.copy(), track.copy()
+    chosen.notes = [note for note in track.notes if note.pitch in pitches]
+    part.tracks = [chosen]
     return part
 
 
@@ -98,12 +101,12 @@ def _audio(score: symusic.Score) -> np.ndarray:
     """(samples, 2), as loud as the synthesizer makes it; a second of silence where there are no notes."""
     if score.note_num() == 0:
         return np.zeros((soundfont.SAMPLE_RATE, 2), "float32")
-    if len(soundfont.sounds(score)) <= soundfont.MOST_KEPT:
+    if soundfont.length(pitch for *_, pitch in soundfont.sounds(score)) <= soundfont.MOST_KEPT:
         return soundfont.render(score)
     audio = np.zeros((0, 2), "float32")
-    for track in score.tracks:  # one after another, as their sounds together are most of a GiB
-        if track.notes:
-            part = soundfont.render(_alone(score, track))
+    for track in score.tracks:  # some sounds after another, as all together are most of a GiB
+        for pitches in soundfont.portions({note.pitch for note in track.notes}):
+            part = soundfont.render(_alone(score, track, pitches))
             longer, shorter = (audio, part) if len(audio) > len(part) else (np.array(part), audio)
             longer[: len(shorter)] += shorter
             audio = longer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from importlib import resources
@@ -18,7 +19,7 @@ import symusic
 SAMPLE_RATE = 44_100  # Hz
 ZONES, GENERATORS, SAMPLES = b"ibag", b"igen", b"shdr"  # tables of a SoundFont 2 file, its last part
 ROOT_KEY, SAMPLE = 58, 53  # generators of a zone
-MOST_KEPT = 150  # sounds of which the synthesizer keeps the audio, about a MiB each; a chorale of the band has some 60
+MOST_KEPT = 200  # the audio that the synthesizer keeps, in sounds as long as middle C; one of strings takes 1.5 MiB
 HEADER, HEADER_ROOT_KEY = 46, 40  # bytes of a sample's header, and the place of its root key
 
 _kept: set[tuple[int, bool, int]] = set()  # sounds that the synthesizer has made
@@ -28,7 +29,7 @@ def render(score: symusic.Score) -> np.ndarray:
     """What the synthesizer makes of a score with notes: float32 `(samples, 2)`."""
     global _kept
     _kept |= sounds(score)
-    if len(_kept) > MOST_KEPT:
+    if length(pitch for *_, pitch in _kept) > MOST_KEPT:
         synthesizer.cache_clear()
         with suppress(OSError, AttributeError, TypeError):  # glibc alone has it, and alone needs it
             ctypes.CDLL(None).malloc_trim(0)
@@ -39,6 +40,21 @@ def render(score: symusic.Score) -> np.ndarray:
 def sounds(score: symusic.Score) -> set[tuple[int, bool, int]]:
     """Program, whether it is drums, and pitch of all notes."""
     return {(track.program, track.is_drum, note.pitch) for track in score.tracks for note in track.notes}
+
+
+def length(pitches: Iterable[int]) -> float:
+    """Of the audio of sounds, in that of middle C: an octave lower, a sample plays half as fast."""
+    return sum(2 ** ((60 - pitch) / 12) for pitch in pitches)
+
+
+def portions(pitches: Iterable[int]) -> list[list[int]]:
+    """Pitches in lists whose audio the synthesizer may keep, lowest first."""
+    lists: list[list[int]] = [[]]
+    for pitch in sorted(pitches):
+        if length([*lists[-1], pitch]) > MOST_KEPT:
+            lists.append([])
+        lists[-1].append(pitch)
+    return lists
 
 
 @cache

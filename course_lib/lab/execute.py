@@ -22,6 +22,7 @@ from course_lib.lab import machine, plan
 
 # What libraries say to their own programmers: the reader of a run can do nothing about it.
 QUIET = "ignore::DeprecationWarning,ignore::PendingDeprecationWarning,ignore::FutureWarning"
+DASKS_OWN = ("MALLOC_TRIM_THRESHOLD_",)  # for its workers: each freed page goes back at once, which slows training
 DIED = "The kernel died: the memory ran out, or a library crashed (kernel.log may tell)."
 
 
@@ -146,7 +147,8 @@ def _kernel(
     They talk over files in `sockets` where the system can: of two started at once, TCP may give both the same port.
     """
     over_files = zmq.has("ipc") and sys.platform != "win32"
-    environment = {"PYTHONWARNINGS": QUIET, **machine.variables(), **os.environ, **given} | {
+    mine = {name: value for name, value in os.environ.items() if name not in DASKS_OWN}
+    environment = {"PYTHONWARNINGS": QUIET, **machine.variables(), **mine, **given} | {
         "COURSE_OUT": str(job.folder),
         "COURSE_SETTINGS": json.dumps(job.settings),
         "COURSE_NOTEBOOKS": str(job.notebook.parent),

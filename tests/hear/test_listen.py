@@ -54,6 +54,12 @@ def test_noise_on_all_pitches_leaves_no_memory_behind():
     assert listen.render(TUNE).any()  # by a new synthesizer
 
 
+def test_all_pitches_are_rendered_in_portions_that_fit():
+    portions = soundfont.portions(range(128))
+    assert sum(portions, []) == list(range(128)) and len(portions) > 1
+    assert all(soundfont.length(each) <= soundfont.MOST_KEPT for each in portions)
+
+
 @pytest.mark.parametrize("score", SILENT)
 def test_an_empty_score_is_a_second_of_silence(score):
     audio = listen.render(score)
