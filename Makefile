@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test coverage lab listen notebooks report bench install corpus
+.PHONY: run test coverage lab listen site notebooks report bench install corpus
 run: corpus
 	python -m course_lib run --jobs auto
 
@@ -25,6 +25,10 @@ lab: corpus
 # FORM=rating (default), scales or pairs
 listen: install
 	python -m course_lib listen $(addprefix --form ,$(FORM))
+
+# RUN=runs/latest: chapters as executed there (default: as committed)
+site: install
+	python -m course_lib course site $(addprefix --run ,$(RUN))
 
 notebooks: corpus
 	python -m course_lib notebooks

@@ -51,9 +51,11 @@ def listening_test(args: argparse.Namespace) -> int:
 
 
 def course(args: argparse.Namespace) -> int:
-    """Make editions of the notebooks for a class, or grade what it hands in."""
-    from course_lib.course import editions, grade  # here, as nbgrader takes seconds to import
+    """Make editions of the notebooks for a class, grade what it hands in, or build the site."""
+    from course_lib.course import editions, grade, site  # here, as nbgrader takes seconds to import
 
+    if "run" in args:
+        return site.make(args)
     return grade.check(args) if "folder" in args else editions.make(args)
 
 
@@ -136,8 +138,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, default=8866, help="of the web page (default: 8866)")
     command.add_argument("--ip", default="0.0.0.0", help="0.0.0.0 (default): the whole network; 127.0.0.1: here only")
 
-    command = commands.add_parser("course", help="make editions for a class, and grade what it hands in")
-    parts = command.add_subparsers(required=True, metavar="make|check")
+    command = commands.add_parser("course", help="make editions for a class, grade what it hands in, build the site")
+    parts = command.add_subparsers(required=True, metavar="make|check|site")
     command = parts.add_parser(
         "make",
         help="write the students' notebooks, the solutions and the instructor's guide, and a .zip of each",
@@ -156,6 +158,16 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     command.add_argument("--out", help="table to write, or to go on with (default: grades.csv in FOLDER)")
     command.add_argument("--seconds", type=float, default=600, help="that a submission may take (default: 600)")
     command.add_argument("--memory", type=int, default=4000, metavar="MIB", help="it may take (default: 4000)")
+    command = parts.add_parser(
+        "site",
+        help="build the course as a web site, without executing anything",
+        epilog="example: python -m course_lib course site --run runs/latest",
+    )
+    command.set_defaults(action=course)
+    command.add_argument("--run", metavar="RUNS", help="show chapters as executed in this folder, where it has them")
+    command.add_argument(
+        "--out", default="site", help="folder to write, in place of a site that is there (default: site)"
+    )
 
     command = commands.add_parser(
         "notebooks",

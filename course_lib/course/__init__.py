@@ -1,4 +1,5 @@
-"""A course around the notebooks: their editions for a class, grades, and the site. `docs/instructors.md` shows how to teach with it.
+"""A course around the notebooks: editions for a class, grades, the site. `docs/instructors.md` says how to teach with it.
 
-`editions` makes the student's and the instructor's copies of a notebook, `grade` grades what students hand in.
+`editions` makes the student's and the instructor's copies of a notebook, `grade` grades what students hand in
+(`autograde` one submission, `confine` what it may do), `site` builds the web site.
 """
