@@ -6,7 +6,7 @@ A notebook's parameter `start` says whether its networks are trained ("scratch")
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +45,23 @@ def keep(run: record.Run, name: str, network: keras.Model, history: Mapping[str,
         print(problem)  # no reason to lose the night
 
 
+def about(run: record.Run, name: str) -> dict[str, Any]:
+    """What was kept with a network of a committed night. Raises ValueError where there is none."""
+    return weights.about(_file(run, name))
+
+
 def load(run: record.Run, name: str, network: keras.Model) -> dict[str, Any]:
     """Give a network the weights of a committed night in place of training; what was kept with them, as its history.
 
     Raises:
         ValueError: there are none, or they are of another network, of other data or of another seed.
     """
-    path = _file(run, name)
-    about = weights.about(path)
-    if apart := _apart(run, about):
+    kept = about(run, name)
+    if apart := _apart(run, kept):
         raise ValueError(f'start = "night" cannot stand for the training of this run: {apart}. Use start = "scratch".')
-    weights.load(path, network)
-    print(f"{_told(about)}; not trained here.")
-    return about
+    weights.load(_file(run, name), network)
+    print(f"{_told([kept])}; not trained here.")
+    return kept
 
 
 def networks(
@@ -82,16 +86,16 @@ def networks(
     state = random.getstate()  # Keras draws its seeds from it: what comes next shall be as without a night
     try:
         for name in names:
-            about = weights.about(_file(run, name))
-            found[name] = build(about), about
+            kept = about(run, name)
+            found[name] = build(kept), kept
             weights.load(_file(run, name), found[name][0])
     except (ValueError, KeyError, AttributeError) as problem:  # a lesson whose network was changed goes on without
         print(f"No network of a night is played: {problem}")
         return {}
     finally:
         random.setstate(state)
-    for _, about in found.values():
-        print(f"{_told(about)}; {_apart(run, about) or 'it has not heard the test songs'}.")
+    told = [kept for _, kept in found.values()]
+    print(f"{_told(told)}; {_apart(run, told[0]) or 'no test song was learned'}.")
     return found
 
 
@@ -110,15 +114,15 @@ def _file(run: record.Run, name: str) -> Path:
     return files.ROOT / "results" / "weights" / run.record.notebook / f"{name}.npz"
 
 
-def _told(about: Mapping[str, Any]) -> str:
-    epochs = len(about["history"]["loss"])
-    return f"{about['name']}: {epochs} epochs in the {about['profile']} profile, seed {about['seed']}"
+def _told(kept: Sequence[Mapping[str, Any]]) -> str:
+    epochs = ", ".join(f"{each['name']} {len(each['history']['loss'])}" for each in kept)
+    return f"Weights of the {kept[0]['profile']} profile, seed {kept[0]['seed']} (epochs: {epochs})"
 
 
-def _apart(run: record.Run, about: Mapping[str, Any]) -> str:
+def _apart(run: record.Run, kept: Mapping[str, Any]) -> str:
     """How the songs of a night were others than those of a run, as a clause; "" where they were the same."""
-    if about["data"]["fingerprint"] != run.record.data.fingerprint:
-        return f"it learned from other data ({about['data']['name']})"
-    if about["seed"] != run.record.seed:
-        return f"seed {about['seed']} dealt the songs in another way, so it may have learned test songs of this run"
+    if kept["data"]["fingerprint"] != run.record.data.fingerprint:
+        return f"learned from other data ({kept['data']['name']})"
+    if kept["seed"] != run.record.seed:
+        return f"seed {kept['seed']} dealt the songs in another way, so test songs of this run may have been learned"
     return ""

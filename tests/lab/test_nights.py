@@ -83,15 +83,18 @@ def test_a_quick_run_gets_the_network_of_a_night(start, committed, capsys):
     [(found, about)] = nights.networks(start("quick"), network, "net").values()
     assert np.allclose(found.get_weights()[0], committed.get_weights()[0], atol=1e-3)
     assert about["vocabulary"] == ["C4"]
-    told = "net: 2 epochs in the night profile, seed 0; it has not heard the test songs.\n"
+    told = "Weights of the night profile, seed 0 (epochs: net 2); no test song was learned.\n"
     assert capsys.readouterr().out == told
 
 
 def test_it_is_said_where_the_songs_of_the_night_were_others(start, committed, capsys):
     nights.networks(start("quick", seed=1), network, "net")
-    assert "; seed 0 dealt the songs in another way, so it may have learned test songs" in capsys.readouterr().out
+    assert (
+        "; seed 0 dealt the songs in another way, so test songs of this run may have been learned"
+        in capsys.readouterr().out
+    )
     nights.networks(start("quick", fingerprint="g"), network, "net")
-    assert "; it learned from other data (embedded).\n" in capsys.readouterr().out
+    assert "; learned from other data (embedded).\n" in capsys.readouterr().out
 
 
 def test_without_the_files_one_sentence_says_so(start, committed, capsys):
@@ -119,16 +122,18 @@ def test_a_lesson_goes_on_as_without_a_night(start, committed, build, capsys):
     random.seed(5)
     found = nights.networks(run, build, "net")
     assert random.random() == wanted
-    assert bool(found) == ("it has not heard" in (told := capsys.readouterr().out))
+    assert bool(found) == ("no test song" in (told := capsys.readouterr().out))
     assert found or told.startswith("No network of a night is played: ")
 
 
 def test_a_start_from_a_night_stands_for_the_training(start, committed, capsys):
     mine = network({"settings": {"units": 6}})
     mine.layers[0].bias.assign(np.ones(6))
-    assert nights.load(start("night", start="night"), "net", mine)["history"]["loss"] == [2.0, 1.5]
+    run = start("night", start="night")
+    assert nights.load(run, "net", mine) == nights.about(run, "net")
+    assert nights.about(run, "net")["history"]["loss"] == [2.0, 1.5]
     assert np.allclose(mine.get_weights()[1], 0)
-    assert capsys.readouterr().out == "net: 2 epochs in the night profile, seed 0; not trained here.\n"
+    assert capsys.readouterr().out == "Weights of the night profile, seed 0 (epochs: net 2); not trained here.\n"
 
 
 def test_a_start_from_a_night_of_other_songs_is_refused(start, committed):
