@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,32 @@ from course_lib.learn import checkpoint
 
 
 def save(path: Path, model: keras.Model, **about: Any) -> None:
-    """Write the weights of a network, rounded to float16, and `about`, which JSON can hold.
+    """Write the weights of a network, each to eight binary digits, and `about`, which JSON can hold.
 
     Raises:
         ValueError: a weight is no finite number, or too large for float16.
     """
-    values = [np.asarray(keras.ops.convert_to_numpy(weight), "float32") for weight in model.weights]
-    for weight, value in zip(model.weights, values, strict=True):
-        if not (np.abs(value) <= np.finfo("float16").max).all():  # not so of NaN either
+    arrays = {"about": np.array(json.dumps(about)), "network": np.array(network_hash(model))}
+    for number, weight in enumerate(model.weights):
+        arrays[f"weight {number}"] = value = _rounded(keras.ops.convert_to_numpy(weight))
+        if not np.isfinite(value).all():
             raise ValueError(
                 f"The weights are not written to {path}: {weight.path} has values that float16 cannot hold (beyond "
                 "65504, or no numbers); train with a lower learning rate or clipped gradients."
             )
-    arrays: dict[str, Any] = {f"weight {number}": value.astype("float16") for number, value in enumerate(values)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic_write(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, about=json.dumps(about), network=network_hash(model), **arrays)
+    # A file as of `np.savez_compressed`, but a tenth smaller.
+    with files.atomic_write(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_BZIP2) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Numbers to eight binary digits, as float16: the three that it has beyond them hardly compress."""
+    digits, exponent = np.frexp(values)
+    with np.errstate(over="ignore"):
+        return np.ldexp(np.round(digits * 256) / 256, exponent).astype("float16")
 
 
 def about(path: Path) -> dict[str, Any]:
@@ -77,5 +86,5 @@ def _read(path: Path, *names: str) -> list[np.ndarray]:
     try:
         with np.load(path) as saved:
             return [saved[name] for name in names]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"The weights in {path} are damaged: fetch or copy the file again.") from error
