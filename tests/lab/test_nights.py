@@ -81,7 +81,7 @@ def test_weights_that_cannot_be_kept_do_not_end_the_night(start, capsys):
 
 def test_a_quick_run_gets_the_network_of_a_night(start, committed, capsys):
     [(found, about)] = nights.networks(start("quick"), network, "net").values()
-    assert np.allclose(found.get_weights()[0], committed.get_weights()[0], atol=1e-3)
+    assert np.allclose(found.get_weights()[0], committed.get_weights()[0], rtol=2**-8)
     assert about["vocabulary"] == ["C4"]
     told = "Weights of the night profile, seed 0 (epochs: net 2); no test song was learned.\n"
     assert capsys.readouterr().out == told
