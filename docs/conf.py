@@ -23,7 +23,12 @@ myst_fence_as_directive = ["mermaid"]
 suppress_warnings = ["misc.highlighting_failure"]  # a cell with `!` is no Python
 
 html_theme = "sphinx_book_theme"
-html_theme_options = {"navbar_persistent": [], "show_toc_level": 1, "use_download_button": False}
+html_theme_options = {
+    "footer_content_items": [],  # it names an author
+    "navbar_persistent": [],  # a second search box
+    "show_toc_level": 1,
+    "use_download_button": False,
+}
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_show_copyright = False
 html_copy_source = False

@@ -1,24 +1,26 @@
-// Draws the diagrams of a page, and again when the reader changes between light and dark.
+// Draws the diagrams of a page; in the dark, the theme turns their colours round.
 const here = document.currentScript.src;
-const diagrams = [...document.querySelectorAll("pre.mermaid")].map((element) => ({ element, text: element.textContent }));
+const diagrams = [...document.querySelectorAll("pre.mermaid")];
+const LEGIBLE = 0.6; // of the full size
 
 async function draw() {
-  const theme = document.documentElement.dataset.theme === "dark" ? "dark" : "neutral";
-  mermaid.initialize({ startOnLoad: false, theme, flowchart: { useMaxWidth: false } });
-  for (const [number, { element, text }] of diagrams.entries()) {
-    // A narrow screen has no room from left to right.
-    const fitting = innerWidth < 768 ? text.replace(/^flowchart LR/, "flowchart TB") : text;
-    const { svg } = await mermaid.render(`diagram-${number}`, fitting);
-    element.innerHTML = svg;
+  mermaid.initialize({ startOnLoad: false, theme: "neutral" });
+  for (const [number, element] of diagrams.entries()) {
+    const text = element.textContent;
+    // From left to right where that fits, else from top to bottom.
+    for (const way of ["LR", "TB"]) {
+      const drawn = await mermaid.render(`diagram-${number}`, text.replace(/^flowchart LR/, `flowchart ${way}`));
+      element.innerHTML = drawn.svg;
+      const { style } = element.querySelector("svg"); // its max-width is its full size
+      style.minWidth = `calc(${LEGIBLE} * ${style.maxWidth})`;
+      if (element.scrollWidth <= element.clientWidth) break;
+    }
   }
 }
 
 if (diagrams.length) {
   const script = document.createElement("script");
   script.src = new URL("mermaid.js", here);
-  script.onload = () => {
-    draw();
-    new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  };
+  script.onload = draw;
   document.head.append(script);
 }
