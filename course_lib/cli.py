@@ -59,6 +59,15 @@ def course(args: argparse.Namespace) -> int:
     return grade.check(args) if "folder" in args else editions.make(args)
 
 
+def check(args: argparse.Namespace) -> int:
+    """Say what this machine has, or what is in a folder of MIDI files."""
+    if not args.data:
+        return doctor.doctor()
+    from course_lib.lab import own_data  # it needs pandas, which is slow to import
+
+    return own_data.describe(args.data)
+
+
 def _run_folders(names: Sequence[str | Path]) -> list[Path]:
     roots = [Path(name).resolve() for name in names]
     for root in roots:
@@ -177,8 +186,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     command.set_defaults(action=committed.update)
     command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="numbers or names (default: all)")
 
-    command = commands.add_parser("doctor", help="check this machine", epilog="example: python -m course_lib doctor")
-    command.set_defaults(action=lambda args: doctor.doctor())
+    command = commands.add_parser(
+        "doctor",
+        help="check this machine, or a folder of MIDI files",
+        epilog="example: python -m course_lib doctor --data ~/my_midi_files",
+    )
+    command.set_defaults(action=check)
+    command.add_argument("--data", metavar="FOLDER", help="say what is in this folder, and which notebooks can use it")
     return parser
 
 
