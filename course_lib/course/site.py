@@ -11,7 +11,7 @@ import base64
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -41,8 +41,8 @@ def make(args: argparse.Namespace) -> int:
     return status
 
 
-def build(out: Path, run: Path | None = None, lessons: Iterable[str] = ()) -> int:
-    """Build the site into `out`, of all lessons or of those named; return the exit status of Sphinx.
+def build(out: Path, run: Path | None = None) -> int:
+    """Build the site into `out`; return the exit status of Sphinx.
 
     A chapter shows its lesson as executed in the folder `run`, where that has it, else as committed.
     """
@@ -50,7 +50,7 @@ def build(out: Path, run: Path | None = None, lessons: Iterable[str] = ()) -> in
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder)
-        notebooks = plan.chosen(list(lessons))
+        notebooks = plan.chosen([])
         write_pages(source, notebooks)
         for notebook in notebooks:
             write_chapter(source, notebook, run)
