@@ -10,10 +10,11 @@ from types import CodeType
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
-def definitions(name: str, *wanted: str) -> dict:
+def definitions(name: str, *wanted: str, **given: object) -> dict:
     """The `wanted` definitions of `notebooks/<name>*.ipynb`, executed with those and the imports that they need.
 
-    A name that is defined more than once has its first definition. Raises ValueError for a name without any.
+    A name that is defined more than once has its first definition; one that is `given` has that value in place of any,
+    as where the notebook would read songs or train. Raises ValueError for a name without a definition.
     """
     (path,) = NOTEBOOKS.glob(f"{name}*.ipynb")
     found: dict[str, list[CodeType]] = {}
@@ -34,8 +35,8 @@ def definitions(name: str, *wanted: str) -> dict:
     while todo:
         for code in found.pop(todo.pop(), []):
             needed.add(id(code))
-            todo += _globals(code)
-    namespace = {"__name__": "__main__"}
+            todo += _globals(code) - given.keys()
+    namespace = {"__name__": "__main__", **given}
     for code in order:
         if id(code) in needed:
             exec(code, namespace)

@@ -96,7 +96,7 @@ class Judge(preprocessors.base.NbGraderPreprocessor):
 def _kernel(work: Path, mib: int, variables: Mapping[str, str]) -> type[AsyncKernelManager]:
     class Kernel(AsyncKernelManager):
         def __init__(self, **options: Any) -> None:
-            over_files = {"transport": "ipc", "ip": str(work / "kernel")} if sys.platform != "win32" else {}
+            over_files = {"transport": "ipc", "ip": str(work / "k")} if sys.platform != "win32" else {}
             super().__init__(**options, **over_files)
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:

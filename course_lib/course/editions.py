@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import re
 import shutil
-import sys
+import sqlite3
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -24,7 +25,6 @@ from nbgrader import preprocessors
 from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import setenv
 from traitlets.config import Config
 
 from course_lib import UsageError, files
@@ -122,31 +122,32 @@ def release(notebooks: Sequence[Path], folder: Path, gradebook: bool = False) ->
         step for step in GenerateAssignment.preprocessors.default() if gradebook or step != preprocessors.SaveCells
     ]
     config.GenerateAssignment.preprocessors = [*steps, ClearAnswers]
-    complaints = _Complaints()
-    log, programs = logging.getLogger("traitlets"), Path(sys.executable).parent
-    log.addHandler(complaints)
+    if (
+        gradebook
+    ):  # where nbgrader finds this table, it need not ask a program, which must be on the PATH, for the version
+        with closing(sqlite3.connect(folder / "gradebook.db")) as database:
+            database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    log, complaint = logging.getLogger("traitlets"), _Complaint()
+    log.addHandler(complaint)
     try:
-        with setenv(PATH=f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"):  # nbgrader calls a program of its own
+        for path in notebooks:
+            config.CourseDirectory.notebook_id = path.stem
             GenerateAssignment(coursedir=CourseDirectory(config=config), config=config).start()
     except NbGraderException as error:
-        raise UsageError(f"nbgrader refuses these notebooks: mend their exercises. {complaints}") from error
+        raise UsageError(f"nbgrader refuses {path} ({complaint.text or error}): mend its exercises.") from error
     finally:
-        log.removeHandler(complaints)
+        log.removeHandler(complaint)
     return [folder / "release" / ASSIGNMENT / path.name for path in notebooks]
 
 
-class _Complaints(logging.Handler):
-    """Keeps what nbgrader says of an error: it raises another, which says that there was one."""
+class _Complaint(logging.Handler):
+    """Keeps what went wrong in nbgrader, which logs it as a traceback, and raises an error that says there was one."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.text = ""
+    text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.text = self.text or record.getMessage()
-
-    def __str__(self) -> str:
-        return self.text
+        if record.getMessage().startswith("Traceback"):
+            self.text = record.getMessage().strip().splitlines()[-1]
 
 
 def course_config(folder: Path) -> Config:
@@ -192,7 +193,7 @@ def guide(notebook: Path) -> str:
 def _section(cells: Sequence[NotebookNode], name: str, notebook: Path) -> list[NotebookNode]:
     """The cells of a numbered section, without its heading."""
     starts = [place for place, cell in enumerate(cells) if re.match(r"## \d+ ", cell.source)]
-    for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
+    for start, end in pairwise([*starts, len(cells)]):
         heading, _, rest = cells[start].source.partition("\n")
         if heading.endswith(f" {name}"):
             return [NotebookNode(cells[start], source=rest.strip()), *cells[start + 1 : end]]

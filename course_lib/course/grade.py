@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -28,7 +29,7 @@ from course_lib import UsageError, files
 from course_lib.course import autograde, confine, editions
 from course_lib.lab import machine, plan, provenance
 
-POLL = 0.5  # seconds between two looks at what is running
+POLL = 1  # seconds between two looks at what is running
 LEAVE = 60  # seconds to write the grades down, after a submission was stopped
 LEAST_MIB = 500
 CELLS = 5  # so many endless loops a submission may have: each takes this part of its time
@@ -72,6 +73,7 @@ def check(args: argparse.Namespace) -> int:
             rows[each] = row
         else:
             todo.append(each)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else what is running would outlive this process
     started, most = time.perf_counter(), max(map(len, exercises.values()), default=0)
     workers = max(1, min(len(todo), machine.cores(), int(psutil.virtual_memory().total / 2**20 / args.memory)))
     print(
@@ -130,12 +132,12 @@ def _grade(
             yield each, {"problem": "is named after no notebook of the course: call it as it was handed out"}, 0
     if not waiting:
         return
-    with tempfile.TemporaryDirectory(prefix="course-check-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as scratch:
         editions.release(sorted({each.lesson for each in waiting if each.lesson}), Path(scratch), gradebook=True)
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    folder = Path(scratch) / f"submission-{len(waiting)}"
+                    folder = Path(scratch) / str(len(waiting))  # paths of sockets must be short
                     running.append(_Grading(waiting.pop(0), folder, seconds, mib, machine.threads(workers)))
                 connection.wait([each.process.sentinel for each in running], POLL)
                 for grading in [each for each in running if each.over()]:
@@ -207,7 +209,10 @@ class _Grading:
 
 
 def _child(folder: Path, lesson: str, seconds: float, mib: int, threads: int) -> None:
-    os.setsid()  # a Ctrl-C is for the process that waits
+    signal.signal(
+        signal.SIGINT, lambda *_: None
+    )  # a Ctrl-C is for the process that waits; a kernel starts without this
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     confine.limit(mib)
     with (folder / "log.txt").open("w") as log:
         os.dup2(log.fileno(), 1)
