@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test coverage lab listen site notebooks report bench install corpus
+.PHONY: run test check-answers coverage lab listen site notebooks report bench install corpus
 run: corpus
 	python -m course_lib run --jobs auto
 
@@ -15,6 +15,10 @@ test: corpus
 	mypy
 	python -m pytest -n 2 --dist loadfile tests
 	COURSE_SMOKE=1 python -m pytest -n 2 --dist loadfile --nbval-lax notebooks
+
+# Every wrong answer to an exercise in its whole notebook, trainings cut: half an hour or more
+check-answers: corpus
+	COURSE_CHECK_ANSWERS=1 COURSE_SMOKE=1 python -m pytest -n 2 tests/course/test_wrong_answers.py
 
 coverage: corpus
 	python -m pytest -n 2 --dist loadfile --cov=course_lib --cov=data_scripts tests

@@ -30,8 +30,8 @@ def grade(folder: Path, lesson: str, seconds: float, mib: int, threads: int) -> 
     """Grade `folder/submitted/…` by `folder/gradebook.db`, and write `folder/result.json`.
 
     Args:
-        folder: laid out by `grade.py`; the submission runs, and may write, in `folder/work` alone.
-        lesson: the notebook's name, without suffix.
+        folder: laid out by `grade.py`.
+        lesson: the notebook's name, without suffix. The submission runs, and may write, in the folder of that name.
         seconds: that one cell may take; it is then interrupted, and the next one runs.
         mib: of memory.
         threads: that its kernel may use.
@@ -52,7 +52,7 @@ def _autograde(folder: Path, lesson: str, seconds: float, mib: int, threads: int
     config = editions.course_config(folder)
     config.CourseDirectory.student_id = STUDENT
     config.CourseDirectory.notebook_id = lesson
-    work, ended = folder / "work", []
+    work, ended = folder / lesson, []
 
     class Execute(preprocessors.Execute):
         def preprocess(self, nb: NotebookNode, resources: dict, retries: Any = None) -> tuple[NotebookNode, dict]:

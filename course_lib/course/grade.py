@@ -152,9 +152,9 @@ class _Grading:
     """A submission that is being graded."""
 
     def __init__(self, submission: Submission, folder: Path, seconds: float, mib: int, threads: int) -> None:
-        self.submission, self.folder, self.work = submission, folder, folder / "work"
-        self.seconds, self.mib, self.problem = seconds, mib, ""
         lesson = submission.lesson.stem if submission.lesson else ""
+        self.submission, self.folder, self.work = submission, folder, folder / lesson
+        self.seconds, self.mib, self.problem = seconds, mib, ""
         copy = autograde.submitted(folder, lesson)
         copy.parent.mkdir(parents=True)
         self.work.mkdir()

@@ -222,7 +222,7 @@ def test_ctrl_c_ends_all_and_keeps_what_was_graded(tmp_path_factory):
     hand_in(handed_in, "b", toy("def double(x):\n    open('looping', 'w')\n    while True: pass", HALF))
     process = check(handed_in, env=os.environ | {"COURSE_NOTEBOOKS": str(notebooks), "TMPDIR": str(tmp_path)})
     until = time.monotonic() + 120
-    while not list(tmp_path.glob("check-*/*/work/looping")):
+    while not list(tmp_path.glob("check-*/*/00_toy/looping")):
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.2)
     assert kernels(tmp_path)

@@ -193,7 +193,7 @@ def test_right_passes_wrong_and_none_fail(number, name, namespace):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("number", NOTEBOOKS)
 def test_each_wrong_answer_in_its_whole_notebook(number, tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_OUT", str(tmp_path))
+    monkeypatch.setenv("COURSE_OUT", str(tmp_path / NOTEBOOKS[number].stem))
     notebook = nbformat.read(NOTEBOOKS[number], as_version=4)
     cells, tried = [], {}
     for cell in notebook.cells:
