@@ -21,12 +21,12 @@ import pretty_midi
 
 from course_lib import UsageError
 from course_lib.lab import estimate, plan, report
+from course_lib.learn.split import split_songs
 from course_lib.music import band, frames, midi, notes, twins
 
 WITHOUT_TRAINING = ("00", "01")
 BANDS = ("06", "07", "08", "09", "10")
-PARTS = 3  # training, validation and test want a song each, and no near twin of it in another part
-STYLES = 3  # training songs that notebook 09 wants to take a style from
+LEAST = {"08": (1, 1, 2), "09": (3, 1, 1)}  # songs for training, validation and test; of other notebooks one each
 COMPOSERS = ("mozart", "haydn", "beethoven")  # of notebook 05, where it is told no others
 
 
@@ -141,14 +141,19 @@ def uses(facts: pd.DataFrame) -> list[Use]:
     for number in BANDS:
         beats = _band_beats(number)
         kept = facts[facts["in 4/4"] & facts["all five"] & (facts["band beats"] >= beats)]
-        rule = f"in 4/4, all five of the band, {beats / band.BEATS_PER_BAR:.0f} bars or more"
-        found.append(_use(number, kept, rule, STYLES + PARTS - 1 if number == "09" else PARTS))
+        found.append(_use(number, kept, f"in 4/4, all five of the band, {beats / band.BEATS_PER_BAR:.0f} bars or more"))
     found.append(_use("11", facts[facts["any"]], "any instrument of the band"))
     return found
 
 
-def _use(notebook: str, kept: pd.DataFrame, rule: str, least: int = PARTS) -> Use:
-    return Use(notebook, kept, kept["twin"].nunique() >= least, rule)
+def _use(notebook: str, kept: pd.DataFrame, rule: str) -> Use:
+    """A notebook that splits its pieces 8 / 1 / 1, or nearly so, near twins together."""
+    try:
+        parts = split_songs(list(kept.index), (8, 1, 1), groups=list(kept["twin"]))
+    except ValueError:  # fewer songs than parts
+        return Use(notebook, kept, False, rule)
+    least = LEAST.get(notebook, (1, 1, 1))
+    return Use(notebook, kept, all(len(part) >= few for part, few in zip(parts, least, strict=True)), rule)
 
 
 def _of_composers(facts: pd.DataFrame) -> Use:
@@ -166,7 +171,7 @@ def _of_composers(facts: pd.DataFrame) -> Use:
         rule = "every piece; models of " + ", ".join(f"{name} ({count[name]})" for name in names) + " and of all"
     else:
         rule = "every piece; one model of all, as no two top folders hold five"
-    return Use("05", facts, bool(songs.min() >= 2 and songs.max() >= PARTS), rule)
+    return Use("05", facts, bool(songs.min() >= 2 and songs.max() >= 3), rule)  # two songs: no validation
 
 
 @cache
@@ -240,8 +245,8 @@ def _remarks(found: Sequence[Use], facts: pd.DataFrame) -> Iterator[str]:
     """What a notebook that stops needs, and how many bands there would be with other parameters."""
     if not all(use.fine for use in found):
         yield (
-            "!! This notebook would stop. To learn from, to choose by and to test on it needs three pieces that are no "
-            "near twins (09: five)."
+            "!! This notebook would stop. Pieces are split 8 / 1 / 1, to learn from, to choose by and to test on, near "
+            "twins together. Each part needs one; 08 needs two to test on (of 17 pieces), 09 three to learn from (5)."
         )
     long = facts["band beats"] >= _band_beats("06")
     four_four, whole = facts["in 4/4"], facts["all five"]
