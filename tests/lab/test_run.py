@@ -682,8 +682,8 @@ def test_what_was_printed_line_by_line_is_committed_as_one_output():
 
 def test_a_committed_notebook_links_the_music_that_it_played_but_none_that_is_real(tmp_path):
     score = music.notes.to_score(["C4_quarter", "E4_quarter"])
-    cells = [nbformat.v4.new_code_cell(f"listen.play({name})") for name in ("made", "real", "other")]
-    for cell, played in zip(cells, (score, score.shift_pitch(1), score.shift_pitch(2)), strict=True):
+    cells = [nbformat.v4.new_code_cell(f"listen.play({name})") for name in ("made", "real", "other", "night")]
+    for cell, played in zip(cells, map(score.shift_pitch, range(4)), strict=True):
         html = listen.play(played)._repr_html_()
         cell.outputs = [nbformat.v4.new_output("execute_result", {"text/html": html}, execution_count=1)]
     notebook, folder = tmp_path / "notebooks/02_toy.ipynb", tmp_path / "run"
@@ -693,14 +693,17 @@ def test_a_committed_notebook_links_the_music_that_it_played_but_none_that_is_re
     texts = [schema.Music(name, f"{name}.mid", f"{name}.ogg", "", real=name == "real") for name in ("made", "real")]
     for piece, played in zip(texts, (score, score.shift_pitch(1)), strict=True):
         listen.save(played, folder / piece.name)
+    listen.save(score.shift_pitch(3), folder / "after_a_night")  # as `nights.piece` does
     result = run_records.record(music=texts)
     (folder / "result.json").write_bytes(msgspec.json.encode(result))
 
     committed.keep(notebook, folder)
-    first, *others = [cell.outputs[0].data for cell in nbformat.read(notebook, 4).cells]
+    first, *others, night = [cell.outputs[0].data for cell in nbformat.read(notebook, 4).cells]
     assert first["text/markdown"] == "♪ [made.ogg](../results/sound/02_toy/made.ogg)"
+    assert night["text/markdown"] == "♪ [after_a_night.ogg](../results/sound/02_toy/after_a_night.ogg)"
     assert [data["text/plain"] for data in others] == [committed.SILENT] * 2
-    assert [clip.name for clip in (tmp_path / "results/sound").rglob("*.ogg")] == ["made.ogg"]
+    clips = sorted(clip.name for clip in (tmp_path / "results/sound").rglob("*.ogg"))
+    assert clips == ["after_a_night.ogg", "made.ogg"]
     assert soundfile.info(notebook.parent / "../results/sound/02_toy/made.ogg").duration <= listen.CLIP_SECONDS
 
     nbformat.write(nbformat.v4.new_notebook(cells=cells[1:]), notebook)
