@@ -22,7 +22,7 @@ from course_lib.course import editions
 from course_lib.lab import execute, machine, plan
 
 STUDENT = "student"  # for nbgrader, which would take odd characters of a name for a pattern
-NOT_REACHED = "was not reached"
+NOT_REACHED = "not reached"
 KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "KERAS_BACKEND", "COURSE_CACHE", "COURSE_DATA")
 
 

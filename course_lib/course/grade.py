@@ -33,6 +33,7 @@ POLL = 1  # seconds between two looks at what is running
 LEAVE = 60  # seconds to write the grades down, after a submission was stopped
 LEAST_MIB = 500
 CELLS = 5  # so many endless loops a submission may have: each takes this part of its time
+ENCODING = "utf-8-sig"  # with the mark by which spreadsheets know it
 FACTS = ("points", "maximum", "ran to its end", "what went wrong", "made of")
 
 
@@ -100,13 +101,15 @@ def collect(folder: Path) -> list[Submission]:
     """
     if not folder.is_dir():
         raise UsageError(f"Folder '{folder}' does not exist: give one that holds a folder for each student.")
-    lessons = {path.stem.split("_")[0]: path for path in plan.chosen([])}
+    lessons = {path.stem[:2]: path for path in plan.chosen([])}
     paths = [path for path in sorted(folder.glob("*/*.ipynb")) if not path.parent.name.startswith(".")]
-    for stray in sorted(folder.glob("*.ipynb")):
-        print(f"{stray} lies in no student's folder and is left out.", file=sys.stderr)
-    if not paths:
+    readable = [path for path in paths if path.is_file() and os.access(path, os.R_OK)]
+    for path in sorted({*folder.glob("*.ipynb"), *paths} - {*readable}):
+        why = "cannot be read" if path in paths else "lies in no student's folder"
+        print(f"{path} {why} and is left out.", file=sys.stderr)
+    if not readable:
         raise UsageError(f"{folder} holds no submissions: each is {folder / '<student>' / '<notebook>.ipynb'}.")
-    return [Submission(path, lessons.get(path.stem.split("_")[0])) for path in paths]
+    return [Submission(path, lessons.get(path.stem[:2])) for path in readable]
 
 
 def checks(lesson: Path) -> dict[int, dict[str, float]]:
@@ -169,8 +172,8 @@ class _Grading:
         """Whether it has ended; stops what takes too much."""
         late = time.perf_counter() - self.started - self.seconds
         if not self.problem:
-            need = sum(process.memory_info().rss for process in self.alive()) / 2**20
-            if need > self.mib:
+            memory = [process.info["memory_info"] for process in self.alive()]
+            if sum(each.rss for each in memory if each) > self.mib * 2**20:
                 self.problem = f"needed more than {self.mib} MiB of memory"
             if late > 0:
                 self.problem = f"took longer than {self.seconds:g} s"
@@ -182,13 +185,13 @@ class _Grading:
 
     def alive(self) -> list[psutil.Process]:
         """The kernel and all that it started, however they hid, unless they changed their environment."""
-        with suppress(psutil.Error):
-            return [
-                process
-                for process in psutil.process_iter(["environ"])
-                if (process.info["environ"] or {}).get("COURSE_OUT") == str(self.work)
-            ]
-        return []
+        return [
+            process
+            for process in psutil.process_iter(
+                ["environ", "memory_info"]
+            )  # None where it has just ended, or is another's
+            if (process.info["environ"] or {}).get("COURSE_OUT") == str(self.work)
+        ]
 
     def kill(self) -> None:
         for process in self.alive():
@@ -209,9 +212,7 @@ class _Grading:
 
 
 def _child(folder: Path, lesson: str, seconds: float, mib: int, threads: int) -> None:
-    signal.signal(
-        signal.SIGINT, lambda *_: None
-    )  # a Ctrl-C is for the process that waits; a kernel starts without this
+    signal.signal(signal.SIGINT, lambda *_: None)  # a Ctrl-C is for the process that waits (kernels start without this)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     confine.limit(mib)
     with (folder / "log.txt").open("w") as log:
@@ -249,7 +250,7 @@ def _read(table: Path) -> dict[tuple[str, str], dict]:
     """
     if not table.exists():
         return {}
-    with table.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding=ENCODING) as file:
         reader = csv.DictReader(file)
         if not {"student", "notebook", *FACTS} <= set(reader.fieldnames or ()):
             raise UsageError(f"{table} is no table that `course check` wrote: choose another --out.")
@@ -258,7 +259,7 @@ def _read(table: Path) -> dict[tuple[str, str], dict]:
 
 def _write(table: Path, rows: Sequence[Mapping], most: int) -> None:
     names = ["student", "notebook", *(f"exercise {number}" for number in range(1, most + 1)), *FACTS]
-    with files.atomic_write(table) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with files.atomic_write(table) as partial, partial.open("w", newline="", encoding=ENCODING) as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

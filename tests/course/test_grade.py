@@ -71,7 +71,7 @@ TOYS = {
         "0 1 1",
         "Exercise 1: took too",
     ),
-    "exits": (toy(DOUBLE, "import os\nos._exit(0)"), "1 0 1", "ended its kernel. Exercise 2: was not reached."),
+    "exits": (toy(DOUBLE, "import os\nos._exit(0)"), "1 0 1", "ended its kernel. Exercise 2: not reached."),
     "greedy": (toy("double = lambda x: b'x' * (2 * 10**9)", HALF), "0 1 1", "Exercise 1: MemoryError."),
     "no [check] of 'hers'": (
         edited(),
@@ -80,7 +80,7 @@ TOYS = {
     ),
     "outside": (toy(DOUBLE, "open({outside!r}, 'w').write('x')\n" + HALF), "1 0 1", "Exercise 2: PermissionError"),
     "quitter": (toy("exit()", HALF), "0 0 0", "The submission ended its kernel."),
-    "skips": (skipped(), "0 0 0", "Exercise 1: was not reached. Exercise 2: was not reached."),
+    "skips": (skipped(), "0 0 0", "Exercise 1: not reached. Exercise 2: not reached."),
 }
 
 
@@ -110,7 +110,7 @@ def check(*arguments, **options):
 
 
 def rows(table):
-    with table.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding=grade.ENCODING) as file:
         return {(row["student"], row["notebook"]): row for row in csv.DictReader(file)}
 
 
@@ -231,6 +231,19 @@ def test_ctrl_c_ends_all_and_keeps_what_was_graded(tmp_path_factory):
     assert process.returncode == 130 and "Stopped." in errors
     assert not kernels(tmp_path) and not list(tmp_path.glob("check-*"))
     assert list(rows(handed_in / "grades.csv")) == [("a", LESSON)]
+
+
+def test_what_cannot_be_graded_is_left_out_and_named(tmp_path, capsys):
+    hand_in(tmp_path, "ada", toy(DOUBLE, HALF), "12-mine.ipynb")
+    (tmp_path / "ada" / "folder.ipynb").mkdir()
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / LESSON).touch()
+    (tmp_path / LESSON).touch()
+    (found,) = grade.collect(tmp_path)
+    assert found.student == "ada" and found.lesson == ROOT / "notebooks" / REAL
+    left_out = capsys.readouterr().err.splitlines()
+    assert left_out[0].endswith(f"{LESSON} lies in no student's folder and is left out.")
+    assert left_out[1].endswith("folder.ipynb cannot be read and is left out.") and len(left_out) == 2
 
 
 def test_exercises_of_the_course_are_numbered_as_in_their_text():
