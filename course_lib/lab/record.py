@@ -63,17 +63,18 @@ class Run:
         """Record the rows of `measure.sets.compare`: generated music beside real music."""
         self.record.comparison = plain(rows, "comparison")
 
-    def music(self, name: str, score: symusic.Score, caption: str, real: bool = False) -> Path:
+    def music(self, name: str, score: symusic.Score, caption: str, real: bool = False, first: bool = False) -> Path:
         """Save a piece as `name.mid` and, given a sound library, `name.ogg`; return the path without suffix.
 
-        `caption` is one sentence that says what is heard; `real` is music that no model made.
+        `caption` is one sentence that says what is heard; `real` is music that no model made; `first` is the piece that
+        a run names at its end, else the one saved first.
         """
         if not re.fullmatch(r"[\w-]+", name):
             raise ValueError(f"Music name {name!r} names its files: use letters, digits, '_' and '-' only.")
         written, ogg = listen.save(score, self.folder / name)
         seconds = round(score.to("second").end(), 3)
         ogg_name = Path(ogg).name if ogg else None
-        _put(self.record.music, Music(name, Path(written).name, ogg_name, caption, real, seconds))
+        _put(self.record.music, Music(name, Path(written).name, ogg_name, caption, real, seconds, first))
         return self.folder / name
 
     def system(

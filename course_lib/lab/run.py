@@ -56,7 +56,12 @@ def run(args: argparse.Namespace) -> int:
 
     print(f"\nReport      {report.write([out], out / 'index.html')}")
     results = [(job.folder, result) for job in jobs if (result := record.find(job.folder))]
-    pieces = [(folder, piece) for folder, result in results for piece in result.music if not piece.real]
+    pieces = [
+        (folder, piece)
+        for folder, result in results
+        for piece in sorted(result.music, key=lambda piece: not piece.first)
+        if not piece.real
+    ]
     print("First MIDI ", next((folder / piece.midi for folder, piece in pieces), "none"))
     print("First Ogg  ", next((folder / piece.ogg for folder, piece in pieces if piece.ogg), "none"))
     if failed:

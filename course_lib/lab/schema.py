@@ -56,6 +56,7 @@ class Music(msgspec.Struct):
     caption: str
     real: bool = False
     seconds: float | None = None
+    first: bool = False  # to be heard before the others of the run
 
 
 class System(msgspec.Struct):

@@ -281,6 +281,25 @@ def test_a_run_leaves_the_executed_notebook_its_result_and_a_report(notebooks, c
     assert "COURSE_OUT" not in os.environ
 
 
+def test_a_run_ends_with_the_piece_to_hear_first(notebooks, capsys):
+    pieces = """
+import symusic
+from course_lib.lab import record
+run = record.start("NAME", profile, seed, data)
+score = symusic.Score(480)
+score.tracks.append(symusic.Track(program=0))
+score.tracks[0].notes.append(symusic.Note(0, 480, 60, 80))
+run.music("real", score, "Real.", real=True)
+run.music("untrained", score, "Before.")
+run.music("trained", score, "After.", first=True)
+run.finish()
+"""
+    write_notebook(notebooks / "02_good.ipynb", PARAMETERS, pieces)
+    assert command("run 02 --out out") == 0
+    folder = Path("out/02_good").resolve()
+    assert f"First MIDI  {folder / 'trained.mid'}\n" in capsys.readouterr().out
+
+
 def test_changed_settings_reach_the_notebook_and_its_record(notebooks, capfd):
     write_notebook(notebooks / "02_good.ipynb", *WITH_SETTINGS)
     assert command("run -s epochs 5 -s widths 16,2 --out out") == 0
