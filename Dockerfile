@@ -18,6 +18,8 @@ WORKDIR /home/course/course
 # VENV is the Makefile's variable too, so that make finds the packages here
 ENV VENV=/home/course/venv
 ENV PATH=$VENV/bin:$PATH
+# Training takes half the time where freed memory is kept
+ENV MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1073741824
 
 COPY --chown=course:course requirements.txt ./
 RUN python -m venv $VENV \

@@ -74,7 +74,6 @@ def check(args: argparse.Namespace) -> int:
             rows[each] = row
         else:
             todo.append(each)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else what is running would outlive this process
     started, most = time.perf_counter(), max(map(len, exercises.values()), default=0)
     workers = max(1, min(len(todo), machine.cores(), int(psutil.virtual_memory().total / 2**20 / args.memory)))
     print(

@@ -30,7 +30,18 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
     A line stands at each octave's C and, heavier, at some eight of the bar lines of the first time signature (4/4 where
     there is none).
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")
+    return piano_rolls({title: score}, beats)
+
+
+def piano_rolls(scores: Mapping[str, symusic.Score], beats: float | None = None) -> Figure:
+    """The piano rolls of scores by title, one below the other."""
+    figure, rows = plt.subplots(len(scores), figsize=(WIDTH, HEIGHT * len(scores)), layout="constrained", squeeze=False)
+    for axes, (title, score) in zip(rows[:, 0], scores.items(), strict=True):
+        _draw_roll(axes, score, title, beats)
+    return _closed(figure)
+
+
+def _draw_roll(axes: Axes, score: symusic.Score, title: str, beats: float | None) -> None:
     tracks = [track for track in score.tracks if track.notes and not track.is_drum]
     lowest, highest, end = 60, 72, 4.0
     for index, track in enumerate(tracks):
@@ -50,7 +61,6 @@ def piano_roll(score: symusic.Score, title: str = "", beats: float | None = None
     axes.set(xlabel="time (quarter notes; lines at bars)", ylabel="pitch", title=title)
     axes.grid(axis="x", color="0.6")
     axes.grid(axis="y", alpha=0.3)
-    return _closed(figure)
 
 
 def _name_octaves(axes: Axes) -> None:

@@ -39,13 +39,27 @@ def save(score: symusic.Score, stem: str | Path) -> tuple[Path, Path]:
     return midi, sound
 
 
-def clip(ogg: Path) -> bytes:
+def clip(ogg: Path, seconds: float = CLIP_SECONDS) -> bytes:
     """The first seconds of an Ogg file, small enough to be published: one channel, half the sampling rate."""
     import soundfile
     from scipy import signal
 
-    audio, rate = soundfile.read(ogg, frames=CLIP_SECONDS * soundfont.SAMPLE_RATE, always_2d=True)
+    audio, rate = soundfile.read(ogg, frames=round(seconds * soundfont.SAMPLE_RATE), always_2d=True)
     return _encoded(signal.resample_poly(audio.mean(axis=1), 1, 2)[:, None], rate // 2)
+
+
+def publish(clip: Path, sound: bytes) -> None:
+    """Write a clip, unless one that is the same to the ear is there."""
+    if not clip.exists() or samples(clip.read_bytes()) != samples(sound):
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        clip.write_bytes(sound)
+
+
+def samples(ogg: bytes) -> bytes:
+    """What is heard of a file: the same sound encoded twice has other bytes."""
+    import soundfile
+
+    return np.asarray(soundfile.read(io.BytesIO(ogg), dtype="int16")[0]).tobytes()
 
 
 def play(score: symusic.Score):

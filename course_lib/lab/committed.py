@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
-import numpy as np
-import soundfile
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
 
@@ -57,10 +55,7 @@ def keep(notebook: Path, folder: Path) -> None:
     for old in set((notebook.parent.parent / SOUND / notebook.stem).resolve().glob("*.ogg")) - set(clips):
         old.unlink()
     for clip, ogg in clips.items():
-        sound = listen.clip(ogg)
-        if not clip.exists() or _samples(clip.read_bytes()) != _samples(sound):  # else it is the same to the ear
-            clip.parent.mkdir(parents=True, exist_ok=True)
-            clip.write_bytes(sound)
+        listen.publish(clip, listen.clip(ogg))
     with files.atomic_write(notebook) as partial:
         partial.write_text(text, encoding="utf-8")
     print(f"{notebook.name}: {len(text) // 1024} KiB")
@@ -71,7 +66,7 @@ def sounds(lesson: str, folder: Path) -> dict[bytes, tuple[str, Path]]:
     made = record.find(folder)
     pieces = [folder / piece.ogg for piece in (made.music if made else []) if piece.ogg and not piece.real]
     pieces += folder.glob("after_a_night.ogg")  # by `nights.piece`; no real music is published
-    return {_samples(ogg.read_bytes()): (f"../{SOUND}/{lesson}/{ogg.name}", ogg) for ogg in pieces}
+    return {listen.samples(ogg.read_bytes()): (f"../{SOUND}/{lesson}/{ogg.name}", ogg) for ogg in pieces}
 
 
 def clean(notebook: nbformat.NotebookNode, links: Mapping[bytes, str] | None = None) -> nbformat.NotebookNode:
@@ -94,18 +89,13 @@ def _silent(output: nbformat.NotebookNode, links: Mapping[bytes, str]) -> nbform
     data = output.get("data", {})
     html = data.get("text/html", "")
     player = re.search(r'<audio.*?base64,([^"]+)"', html, re.DOTALL)
-    if link := player and links.get(_samples(base64.b64decode(player[1]))):
+    if link := player and links.get(listen.samples(base64.b64decode(player[1]))):
         output.data = {"text/markdown": f"♪ [{Path(link).name}]({link})", "text/plain": f"({link})"}
     elif "<audio" in html or "application/vnd.jupyter.widget-view+json" in data:
         output.data = {"text/plain": SILENT}
     if "image/png" in data:
         data["image/png"] = _with_fewer_colours(data["image/png"])
     return output
-
-
-def _samples(ogg: bytes) -> bytes:
-    """What is heard of a file: the same sound encoded twice has other bytes."""
-    return np.asarray(soundfile.read(io.BytesIO(ogg), dtype="int16")[0]).tobytes()
 
 
 def _with_fewer_colours(png: str) -> str:

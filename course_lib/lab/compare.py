@@ -52,8 +52,8 @@ def systems(records: Sequence[record.Record]) -> dict[str, list]:
         Rows with "system", "notebook", "profile", "data", "runs", the means over runs of `FIGURES`
         ("seconds_per_minute": to generate a minute of music at 120 beats a minute), of `PLACE` and of "overlaps" (by
         measure, 0 to 1), the 95 % interval of the place "low", "high" (from three runs on), and of the run of median
-        place "folder" and "piece", the path of its piece of median nearness to real music. What no run has is None, as
-        is the place of a system of which a file is gone.
+        place "folder", and "piece" and "nearest", the paths of its pieces of median and of greatest nearness to real
+        music. What no run has is None, as is the place of a system of which a file is gone.
     """
     found: dict[str, list] = {"piano": [], "band": [], "notes": []}
     for kind in record.KINDS:
@@ -178,6 +178,7 @@ def _rows(runs: Sequence[record.Record], kind: str, reference: Reference | None)
                 "folder": "",
                 "place": at,
                 "piece": piece if name == REAL else None,
+                "nearest": None,
             }
     for run, system in of_kind:
         if system.real:
@@ -189,7 +190,10 @@ def _rows(runs: Sequence[record.Record], kind: str, reference: Reference | None)
             pieces = [_measures(_beginning(_roll(score, kind), BEATS * GRID[kind]), kind) for score in scores]
             pieces = [{name: piece[name] for name in reference.real[0]} for piece in pieces]
             files = _by_nearness([file for file, _ in readable], pieces, reference.real) or files
-        row = _row(run, system, pieces, reference) | {"piece": files[(len(files) - 1) // 2] if files else None}
+        row = _row(run, system, pieces, reference)
+        row |= (
+            {"piece": files[(len(files) - 1) // 2], "nearest": files[-1]} if files else {"piece": None, "nearest": None}
+        )
         changed = ", ".join(f"{name} = {value}" for name, value in run.changed.items())
         yield row | {"system": f"{system.name} ({changed})"} if changed else row
 

@@ -21,13 +21,13 @@ import nbformat
 from course_lib.files import atomic_write
 from course_lib.hear import draw, listen
 from course_lib.lab import board
-from course_lib.lab.schema import Music, Record
+from course_lib.lab.schema import Music
 from course_lib.music import midi
 
 CLIP_SECONDS = 12  # heard of each system
 
 
-def clip(piece: Path | None, folder: Path) -> Path | None:
+def clip(piece: Path | None, folder: Path, seconds: float = CLIP_SECONDS) -> Path | None:
     """The first seconds of a MIDI file as Ogg; None, with a warning, where no sound can be made of it."""
     if piece is None:
         return None
@@ -37,7 +37,7 @@ def clip(piece: Path | None, folder: Path) -> Path | None:
             return path
         score = midi.read(piece).to("second")
         start = min((note.start for track in score.tracks for note in track.notes), default=0)
-        sound = listen.ogg(score.clip(start, start + CLIP_SECONDS, clip_end=True).shift_time(-start))
+        sound = listen.ogg(score.clip(start, start + seconds, clip_end=True).shift_time(-start))
     except (ImportError, OSError, ValueError) as error:
         warnings.warn(f"No sound of {piece}: {error}.", stacklevel=2)
         return None
@@ -63,17 +63,6 @@ def scoreboard(rows: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]:
     buffer = io.BytesIO()
     board.picture(rows).savefig(buffer, format="png")
     return _picture(buffer.getvalue(), board.ALT, folder)
-
-
-def first_piece(records: Sequence[Record], path: Path) -> None:
-    """Draw the piano roll of the first piece that is there of any system; none where there is no piece."""
-    for run in sorted(records, key=lambda run: run.folder):
-        for system in run.systems:
-            for name in system.pieces:
-                if not system.real and (piece := Path(run.folder) / name).is_file():
-                    title = f"{system.name}, {run.profile} profile, seed {run.seed}"
-                    draw.piano_roll(midi.read(piece), title, beats=32).savefig(path, dpi=150, bbox_inches="tight")
-                    return
 
 
 def figures(executed: nbformat.NotebookNode, folder: Path) -> Iterator[dict[str, Any]]:

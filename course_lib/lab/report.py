@@ -26,7 +26,10 @@ COLUMNS = (
 )
 MARKERS = ("<!-- scoreboard -->", "<!-- /scoreboard -->")  # of the part of README that update_readme makes
 PAGE = Path("docs", "scoreboard.md")  # beside README: every claim
+MUSIC = Path("docs", "music.md")  # and two clips of each system, which lie in the folder of the results
 PICTURES = ("scoreboard.png", "piano_roll.png")  # that README shows, in the folder of the results
+CLIPS = Path("sound", "systems")  # in that folder
+MADE = "python -m course_lib report results --readme"  # what the pages say of how they were made
 
 
 def collect(roots: Sequence[Path], mix_data: bool = True) -> list[record.Record]:
@@ -88,11 +91,15 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
 def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) -> Path:
     """Write the scoreboard of the runs below `roots`: in short between the two markers of README, in full as `PAGE`.
 
+    Beside that page goes `MUSIC`; pictures and clips go into the first of `roots`.
+
     Returns the path of the page.
 
     Raises:
         UsageError: README has no markers, or see `collect`.
     """
+    from course_lib.lab import compare, heard  # slow to import, and only a report needs them
+
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     before, start, rest = text.partition(MARKERS[0])
     _, end, after = rest.partition(MARKERS[1])
@@ -101,11 +108,17 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
     counted, folder, page = collect(roots, mix_data), roots[0], readme.parent / PAGE
     page.parent.mkdir(exist_ok=True)
     board.save(scoreboard.rows(counted), folder / PICTURES[0])
-    pictures.first_piece(counted, folder / PICTURES[1])
+    systems = compare.systems(counted)
+    clips = heard.clips(systems, folder / CLIPS)
+    heard.picture(clips["piano"], folder / PICTURES[1])
     block = markdown("readme.md.j2", counted, readme.parent, folder)
+    music = template("music.md.j2", page.parent).render(
+        heard=clips, systems=systems, in_words=compare.in_words, made=MADE
+    )
     for path, content in (
         (readme, f"{before}{start}\n\n{block}\n{end}{after}"),
         (page, f"{markdown('scoreboard.md.j2', counted, page.parent, folder)}\n"),
+        (readme.parent / MUSIC, f"{music}\n"),
     ):
         with atomic_write(path) as partial:
             partial.write_bytes(content.encode())
@@ -121,7 +134,7 @@ def markdown(name: str, counted: Sequence[record.Record], base: Path, folder: Pa
         in_words=scoreboard.in_words([row for row in scoreboard.best(rows) if not row["apart"]]),
         picture=folder / PICTURES[0],
         different=scoreboard.different_data(counted),
-        made="python -m course_lib report results --readme",
+        made=MADE,
     )
 
 

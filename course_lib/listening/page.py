@@ -9,7 +9,6 @@ import html
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -213,7 +212,6 @@ def serve(folder: str | Path, port: int = 8866, ip: str = "0.0.0.0") -> int:
     print(f"The answers are kept in {folder / 'answers.jsonl'}. Ctrl-C stops.", flush=True)
     command = [sys.executable, "-m", "voila", "page.ipynb", "--no-browser", f"--port={port}", f"--Voila.ip={ip}"]
     env = os.environ | {"COURSE_LISTENING_TEST": str(folder)}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive this process
     with tempfile.TemporaryDirectory() as served, (folder / "voila.log").open("wb") as log:
         nbformat.write(notebook, Path(served) / "page.ipynb")
         (Path(served) / "voila.json").write_text(json.dumps(VOILA), encoding="utf-8")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from course_lib import cli, files
 from course_lib.hear import listen
-from course_lib.lab import board, claims, pictures, provenance, report, schema, scoreboard
+from course_lib.lab import board, claims, provenance, report, schema, scoreboard
 from course_lib.lab import record as records
 from course_lib.music import corpus, midi
 
@@ -466,28 +466,6 @@ def test_the_readme_block_is_replaced_and_all_else_kept(record, tmp_path, monkey
     assert [path.name for path in (tmp_path / "results").glob("*.png")] == ["scoreboard.png"], "no piece, no roll"
 
 
-def test_the_readme_shows_the_first_piece_that_a_system_left(record, tmp_path, monkeypatch):
-    run = record("results/night/02").parent
-    (run / "pieces").mkdir()
-    content = json.loads((run / "result.json").read_text())
-    content["systems"] = [
-        SYSTEM | {"name": "Real", "real": True, "pieces": ["pieces/real_01.mid"]},
-        SYSTEM | {"pieces": ["pieces/gan_01.mid", "pieces/gan_02.mid"]},
-    ]
-    (run / "result.json").write_text(json.dumps(content))
-    score = symusic.Score(480)
-    score.tracks.append(symusic.Track())
-    score.tracks[0].notes.append(symusic.Note(0, 960, 60, 80))
-    for name in ("real_01", "gan_02"):
-        score.dump_midi(run / f"pieces/{name}.mid")
-    titles = []
-    roll = pictures.draw.piano_roll
-    monkeypatch.setattr(pictures.draw, "piano_roll", lambda score, title, **_: titles.append(title) or roll(score))
-    (tmp_path / "README.md").write_text("<!-- scoreboard --><!-- /scoreboard -->")
-    report.update_readme(tmp_path / "README.md", [tmp_path / "results"])
-    assert titles == ["GAN, night profile, seed 0"] and (tmp_path / "results" / "piano_roll.png").is_file()
-
-
 def test_the_readme_mixes_no_data_unless_told_to(record, tmp_path, capsys):
     record("results/a", va_overlap=0.3)
     record("results/b", seed=1, fingerprint="other", va_overlap=0.3)
@@ -618,6 +596,7 @@ def test_music_is_saved_and_described(out, monkeypatch):
             "caption": "Always the likeliest note.",
             "real": False,
             "seconds": 1.0,
+            "first": False,
         },
         {
             "name": "silent",
@@ -626,6 +605,7 @@ def test_music_is_saved_and_described(out, monkeypatch):
             "caption": "No sound library.",
             "real": False,
             "seconds": 1.0,
+            "first": False,
         },
     ]
     assert (out / "argmax.mid").exists()

@@ -420,7 +420,8 @@ def test_a_full_disk_stops_the_run_with_one_sentence(notebooks, monkeypatch, cap
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_ctrl_c_tells_how_to_go_on(notebooks):
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_tells_how_to_go_on(way, notebooks):
     wait = "import time\nprint('waiting', os.getpid())\ntime.sleep(60)"
     write_notebook(notebooks / "02_good.ipynb", *GOOD, wait)
     process = subprocess.Popen(
@@ -433,7 +434,7 @@ def test_ctrl_c_tells_how_to_go_on(notebooks):
     assert process.stdout and process.stderr
     line = next(line for line in process.stdout if "waiting" in line)
     time.sleep(0.5)  # until the line just read is no longer at work in the runner
-    process.send_signal(signal.SIGINT)
+    process.send_signal(way)
     assert process.wait(20) == 130
     assert process.stderr.read() == (
         "\nStopped; what is done is kept. To go on: python -m course_lib run --out 'out dir'\n"

@@ -1,0 +1,67 @@
+"""What the systems of the committed results sound and look like: two clips of each, and a picture beside real music."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from course_lib.hear import draw, listen
+from course_lib.lab import pictures, record
+from course_lib.learn import profiles
+from course_lib.music import corpus, midi
+
+SECONDS = 20  # of each clip
+BEATS = 32  # of each piano roll
+CLIPS = {"typical": "piece", "chosen": "nearest"}  # of which column of a row of `compare.systems`
+
+
+def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Write two clips of each system into `folder`, which holds nothing else afterwards.
+
+    Args:
+        systems: of `compare.systems`.
+        folder: is made where it is missing.
+
+    Returns:
+        The rows with pieces by kind, each in the largest profile that it ran in, with the paths of "clips" by name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found, written = {}, set()
+    with tempfile.TemporaryDirectory() as scratch:
+        for kind in record.KINDS:
+            rows = {}
+            for row in sorted(systems[kind], key=lambda row: profiles.PROFILES.index(row["profile"])):
+                if row["folder"] and row["piece"]:  # else a reference, or all of its pieces are gone
+                    rows[row["system"], row["data"]] = row
+            for row in rows.values():
+                row["clips"] = {}
+                for name, column in CLIPS.items():
+                    if whole := pictures.clip(row[column], Path(scratch), SECONDS):
+                        stem = re.sub(r"\W+", "_", f"{row['system']} {row['data']} {row['profile']} {name}".lower())
+                        row["clips"][name] = path = folder / f"{stem}.ogg"
+                        listen.publish(path, listen.clip(whole, SECONDS))
+                        written.add(path)
+            found[kind] = list(rows.values())
+    for old in set(folder.iterdir()) - written:
+        old.unlink()
+    return found
+
+
+def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw a typical piece of the piano system nearest to real music, above real music that it has not seen."""
+    placed = [row for row in rows if row["place"] is not None] or rows[:1]
+    if not placed:
+        return
+    best = max(placed, key=lambda row: row["place"] or 0)
+    run = record.find(Path(best["folder"]))
+    if run is None:
+        return
+    seen = {name for system in run.systems for name in system.training_songs or ()} | set(run.training_songs or ())
+    real = next((piece for piece in corpus.load(run.data.name) if piece.name not in seen), None)
+    rolls = {f"{best['system']}, {best['profile']} profile: a typical piece": midi.read(best["piece"])}
+    if real:
+        rolls[f"Real: {real.name}, from which it did not learn"] = real.score
+    draw.piano_rolls(rolls, BEATS).savefig(path, dpi=150, bbox_inches="tight")
