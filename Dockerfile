@@ -19,7 +19,7 @@ WORKDIR /home/course/course
 ENV VENV=/home/course/venv
 ENV PATH=$VENV/bin:$PATH
 # Training takes half the time where freed memory is kept
-ENV MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1073741824
+ENV MALLOC_MMAP_THRESHOLD_=16777216 MALLOC_TRIM_THRESHOLD_=134217728 MALLOC_TOP_PAD_=67108864
 
 COPY --chown=course:course requirements.txt ./
 RUN python -m venv $VENV \
