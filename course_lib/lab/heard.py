@@ -19,7 +19,7 @@ CLIPS = {"typical": "piece", "chosen": "nearest"}  # of which column of a row of
 
 
 def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Write two clips of each system into `folder`, which holds nothing else afterwards.
+    """Write two clips of each system into `folder`, which holds no others afterwards.
 
     Args:
         systems: of `compare.systems`.
@@ -45,7 +45,7 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
                         listen.publish(path, listen.clip(whole, SECONDS))
                         written.add(path)
             found[kind] = list(rows.values())
-    for old in set(folder.iterdir()) - written:
+    for old in set(folder.glob("*.ogg")) - written:
         old.unlink()
     return found
 

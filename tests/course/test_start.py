@@ -21,6 +21,7 @@ from packaging.specifiers import SpecifierSet
 
 from course_lib import files
 from course_lib.lab import schema
+from course_lib.lab.execute import ALLOCATOR
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "start_without_installing.md"
@@ -108,6 +109,11 @@ def test_the_image_keeps_the_runs_and_leaves_out_what_git_ignores():
     assert ".git" in left_out
     for ignored in (ROOT / ".gitignore").read_text().split():
         assert f"**/{ignored.strip('/')}" in left_out, f"{ignored} of .gitignore is missing in .dockerignore"
+
+
+@pytest.mark.parametrize("name", ["Makefile", "Dockerfile"])
+def test_kernels_that_run_does_not_start_have_its_allocator_too(name):
+    assert " ".join(f"{setting}={value}" for setting, value in ALLOCATOR.items()) in (ROOT / name).read_text()
 
 
 @pytest.mark.timeout(3600)
