@@ -127,16 +127,14 @@ def release(notebooks: Sequence[Path], folder: Path, gradebook: bool = False) ->
     ):  # where nbgrader finds this table, it need not ask a program, which must be on the PATH, for the version
         with closing(sqlite3.connect(folder / "gradebook.db")) as database:
             database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-    log, complaint = logging.getLogger("traitlets"), _Complaint()
+    log, complaint = logging.Logger("nbgrader"), _Complaint()  # its own: traitlets' changes with what else was started
     log.addHandler(complaint)
     try:
         for path in notebooks:
             config.CourseDirectory.notebook_id = path.stem
-            GenerateAssignment(coursedir=CourseDirectory(config=config), config=config).start()
+            GenerateAssignment(coursedir=CourseDirectory(config=config), config=config, log=log).start()
     except NbGraderException as error:
         raise UsageError(f"nbgrader refuses {path} ({complaint.text or error}): mend its exercises.") from error
-    finally:
-        log.removeHandler(complaint)
     return [folder / "release" / ASSIGNMENT / path.name for path in notebooks]
 
 
