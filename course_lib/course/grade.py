@@ -28,6 +28,7 @@ import psutil
 from course_lib import UsageError, files
 from course_lib.course import autograde, confine, editions
 from course_lib.lab import machine, plan, provenance
+from course_lib.music import corpus
 
 POLL = 1  # seconds between two looks at what is running
 LEAVE = 60  # seconds to write the grades down, after a submission was stopped
@@ -74,6 +75,7 @@ def check(args: argparse.Namespace) -> int:
             rows[each] = row
         else:
             todo.append(each)
+    corpus.embedded()  # built where it is missing: a submission may not write to the cache
     started, most = time.perf_counter(), max(map(len, exercises.values()), default=0)
     workers = max(1, min(len(todo), machine.cores(), int(psutil.virtual_memory().total / 2**20 / args.memory)))
     print(
@@ -103,9 +105,13 @@ def collect(folder: Path) -> list[Submission]:
     lessons = {path.stem[:2]: path for path in plan.chosen([])}
     paths = [path for path in sorted(folder.glob("*/*.ipynb")) if not path.parent.name.startswith(".")]
     readable = [path for path in paths if path.is_file() and os.access(path, os.R_OK)]
-    for path in sorted({*folder.glob("*.ipynb"), *paths} - {*readable}):
-        why = "cannot be read" if path in paths else "lies in no student's folder"
+    inside = [path for path in folder.rglob("*.ipynb") if "/." not in path.relative_to(folder).as_posix()]
+    for path in sorted({*inside, *paths} - {*readable}):
+        why = "cannot be read" if path in paths else "does not lie in a student's folder itself"
         print(f"{path} {why} and is left out.", file=sys.stderr)
+    students = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if nothing := sorted(students - {path.parent.name for path in readable}):
+        print(f"Without a notebook, and so without a row: {', '.join(nothing)}.", file=sys.stderr)
     if not readable:
         raise UsageError(f"{folder} holds no submissions: each is {folder / '<student>' / '<notebook>.ipynb'}.")
     return [Submission(path, lessons.get(path.stem[:2])) for path in readable]

@@ -83,7 +83,7 @@ def execute_all(
 ) -> list[str]:
     """Execute what is not done yet on the workers that fit; returns a line for each that failed.
 
-    Jobs that compare seconds run one at a time, after the others; those that read what others left come last.
+    Jobs that compare seconds run one at a time, after the others; those that read what all others left come last.
 
     Args:
         jobs: of a plan.
@@ -117,12 +117,20 @@ def execute_all(
 
 
 def _execute(jobs: Sequence[plan.Job], crew: Crew, board: progress.Board, threads: int) -> None:
-    """Submit some jobs, the longest first, and return when all have ended."""
-    left = sorted(jobs, key=board.expected, reverse=True)
-    while left:
+    """Submit some jobs, the longest first but each after those it reads, and return when all have ended."""
+    left = sorted(jobs, key=lambda job: bool(job.reads))  # a future can wait only for one that is there
+    futures: dict[Future, plan.Job] = {}
+
+    def submit(job: plan.Job) -> None:
+        after = [future for future, other in futures.items() if other.notebook.name[:2] in job.reads]
         task = partial(attempt, threads=threads, needs=crew.needs)
-        submit = partial(crew.client.submit, task, pure=False, resources={PLACE: 1})
-        futures = {submit(job): job for job in left}
+        rule = {"pure": False, "resources": {PLACE: 1}, "priority": board.expected(job)}
+        futures[crew.client.submit(task, job, after=after, **rule)] = job
+
+    while left:
+        futures.clear()
+        for job in left:
+            submit(job)
         try:
             while futures and crew.client.status == "running":
                 with suppress(OSError):  # it has just gone away
@@ -130,8 +138,7 @@ def _execute(jobs: Sequence[plan.Job], crew: Crew, board: progress.Board, thread
                         begun = board.running()
                         for future in [future for future, job in futures.items() if job not in begun]:
                             future.cancel()
-                            job = futures.pop(future)
-                            futures[submit(job)] = job
+                            submit(futures.pop(future))
                 time.sleep(0.5)
                 board.show()
                 for future in [future for future in futures if future.done()]:
@@ -156,10 +163,13 @@ def _outcome(future: Future) -> str | None:
         return "Its worker was lost, again and again." if lost else f"{type(error).__name__}: {error}"
 
 
-def attempt(job: plan.Job, threads: int, needs: tuple[str, dict[str, str], Path]) -> str | None:
+def attempt(
+    job: plan.Job, threads: int, needs: tuple[str, dict[str, str], Path], after: Sequence[str | None]
+) -> str | None:
     """On a worker: execute a job, unless it has been done meanwhile; the last line of its error, or None.
 
-    A worker whose scheduler went away may still be at work in the folder of the job: then this one waits.
+    Dask calls it when those of `after` have ended, however they did. A worker whose scheduler went away may still be
+    at work in the folder of the job: then this one waits.
     """
     if unfit(*needs):  # it came after the last look at the workers
         time.sleep(2)

@@ -29,7 +29,7 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
         The rows with pieces by kind, each in the largest profile that it ran in, with the paths of "clips" by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found, written = {}, set()
+    found, kept = {}, set()
     with tempfile.TemporaryDirectory() as scratch:
         for kind in record.KINDS:
             rows = {}
@@ -39,13 +39,15 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
             for row in rows.values():
                 row["clips"] = {}
                 for name, column in CLIPS.items():
+                    stem = re.sub(r"\W+", "_", f"{row['system']} {row['data']} {row['profile']} {name}".lower())
+                    path = folder / f"{stem}.ogg"
                     if whole := pictures.clip(row[column], Path(scratch), SECONDS):
-                        stem = re.sub(r"\W+", "_", f"{row['system']} {row['data']} {row['profile']} {name}".lower())
-                        row["clips"][name] = path = folder / f"{stem}.ogg"
                         listen.publish(path, listen.clip(whole, SECONDS))
-                        written.add(path)
+                    if path.is_file():  # where nothing can be made audible, the clip that was there before
+                        row["clips"][name] = path
+                        kept.add(path)
             found[kind] = list(rows.values())
-    for old in set(folder.glob("*.ogg")) - written:
+    for old in set(folder.glob("*.ogg")) - kept:
         old.unlink()
     return found
 

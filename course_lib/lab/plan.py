@@ -21,7 +21,7 @@ from course_lib.music import corpus, midi
 
 # What nbformat raises for a file that is no notebook.
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError)
-READS_RUNS = "reads-runs"  # tag of the parameters cell of a notebook that reads what others left: it runs last
+READS = "reads-"  # tags of the parameters cell: "reads-08" waits for the runs of 08, "reads-runs" for all
 MOST_RUNS = 1000  # without --yes
 
 
@@ -32,7 +32,7 @@ class Lesson:
     path: Path
     parameters: set[str]
     settings: dict[str, tuple]  # the values of all profiles
-    reads_runs: bool
+    reads: frozenset[str]  # of which notebooks it reads what they left, by number; "runs": of all, so it runs last
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,12 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)  # those that are changed
     code: Code = field(default_factory=Code)
     source: str = ""  # the state of the data
-    reads_runs: bool = False
+    reads: frozenset[str] = frozenset()  # see `Lesson`
     alone: bool = False  # it compares seconds, and this profile can judge them: nothing may run beside it
+
+    @property
+    def reads_runs(self) -> bool:
+        return "runs" in self.reads
 
     @property
     def executed(self) -> Path:
@@ -69,12 +73,12 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
         raise UsageError(f"Profile '{args.profile}' is unknown: use {', '.join(profiles.PROFILES)}.")
     if wrong := [seed for seed in args.seed if not 0 <= seed < 2**32]:
         raise UsageError(f"Seed {wrong[0]} must be a whole number from 0 to {2**32 - 1}.")
-    lessons = sorted(map(read_lesson, chosen(args.notebooks)), key=lambda lesson: lesson.reads_runs)
+    lessons = sorted(map(read_lesson, chosen(args.notebooks)), key=lambda lesson: "runs" in lesson.reads)
     parameters = {"profile": [args.profile], "seed": args.seed, "data": [_data(args.data)]}
     parameters |= _axes("Parameter", "-p", args.parameter, set().union(*(lesson.parameters for lesson in lessons)))
     settings = _axes("Setting", "-s", args.setting, set().union(*(lesson.settings for lesson in lessons)))
 
-    package, source = provenance.package_hash(), corpus.state(parameters["data"][0])
+    package, source = provenance.package_hash(*provenance.FIGURES), corpus.state(parameters["data"][0])
     jobs = []
     for lesson in lessons:
         code = Code(provenance.notebook_hash(lesson.path), package)
@@ -86,7 +90,7 @@ def plan(args: argparse.Namespace, out: Path) -> list[Job]:
             label = ",".join(f"{name}={quote(str(value), safe='')}" for name, value in shown.items())
             label = label if len(points) > 1 or changed else ""
             folder, name = out / lesson.path.stem / label, f"{lesson.path.stem} {label}".strip()
-            jobs.append(Job(lesson.path, folder, name, given, changed, code, source, lesson.reads_runs, alone))
+            jobs.append(Job(lesson.path, folder, name, given, changed, code, source, lesson.reads, alone))
     if len(jobs) > MOST_RUNS and not args.yes:
         raise UsageError(f"This asks for {len(jobs):,} runs: add --yes to start them all.")
     _refuse_other_results(jobs)
@@ -188,7 +192,8 @@ def read_lesson(notebook: Path) -> Lesson:
         reason = str(error).splitlines()[0]
         raise UsageError(f"Notebook {notebook} cannot be read ({reason}): restore the file.") from error
     names = {node.id for node in ast.walk(parameters) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return Lesson(notebook, names, table, READS_RUNS in tags)
+    reads = frozenset(tag.removeprefix(READS) for tag in tags if tag.startswith(READS))
+    return Lesson(notebook, names, table, reads)
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode | None:

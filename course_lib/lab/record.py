@@ -248,7 +248,7 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
         smoke=smoke,
         parameters=plain({"profile": profile, "seed": seed, "data": str(data), **parameters}, "parameters"),
         data=Data(str(data), source=corpus.state(data)),
-        code=Code(provenance.notebook_hash(source), provenance.package_hash()),
+        code=Code(provenance.notebook_hash(source), provenance.package_hash(*provenance.FIGURES)),
         started=datetime.now(UTC).isoformat(),
         seconds=0,
         speed=float(os.environ.get("COURSE_SPEED") or 0) or None,

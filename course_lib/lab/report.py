@@ -144,6 +144,7 @@ def _board(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "rows": rows,
         "groups": scoreboard.groups(rows),
         "sentences": scoreboard.sentences(rows),
+        "findings": scoreboard.findings(rows),
         "columns": list(dict.fromkeys(name for row in rows for name in scoreboard.shown(row))),
         "verdicts": scoreboard.VERDICTS,
         "alt": board.ALT,

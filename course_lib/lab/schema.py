@@ -25,7 +25,7 @@ class Data(msgspec.Struct):
 
 
 class Code(msgspec.Struct):
-    """Hashes of the notebook's code cells and of the package; "" in records of before there were any."""
+    """Hashes of the notebook's code cells and of the package's `provenance.FIGURES`; "" in records of before them."""
 
     notebook: str = ""
     package: str = ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -176,6 +178,20 @@ def sentences(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """
     of_papers = groupby((row for row in best(rows) if not row["apart"]), key=lambda row: row["paper"])
     return {paper: f"{claims.papers()[paper]}: {in_words(list(counted))}." for paper, counted in of_papers}
+
+
+def findings(rows: Sequence[dict[str, Any]], path: Path = files.ROOT / "results" / "findings.toml") -> dict[str, dict]:
+    """What we make of the results of each paper: "short", two sentences, and "long", a paragraph.
+
+    The texts stand beside the committed results, which they are about; `{claim-id}` in them is the claim's figure,
+    without its unit.
+    """
+    figures = {row["id"]: interval(row["measured"], row["low"], row["high"]) for row in best(rows)}
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {
+        paper: {name: re.sub(r"\{(.+?)\}", lambda id: figures[id[1]], text) for name, text in texts.items()}
+        for paper, texts in found.items()
+    }
 
 
 def in_words(counted: Sequence[dict[str, Any]]) -> str:

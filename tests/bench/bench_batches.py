@@ -38,6 +38,8 @@ def _together(out: Path, notebooks: list[str]) -> float:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         took[name] = time.perf_counter() - started
     one, other = (_figures(out / name) for name in took)
+    if one.keys() != other.keys():
+        raise RuntimeError(f"Measured in one of the two only: {', '.join(one.keys() ^ other.keys())}")
     names = [name for name in one if one[name] is not None and other[name] is not None]
     exactly = sum(one[name] == other[name] for name in names)
     apart = max((abs(one[name] - other[name]) / max(abs(one[name]), 1e-9), name) for name in names)

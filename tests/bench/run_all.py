@@ -1,5 +1,6 @@
 """Every benchmark in turn:  make bench"""
 
+import bench_allocator
 import bench_band
 import bench_batches
 import bench_dilated
@@ -20,5 +21,6 @@ if __name__ == "__main__":
     bench_dilated.main()
     bench_transformer.main()
     bench_latent.main()
+    bench_allocator.main()
     bench_memory.main()
     bench_batches.main()

@@ -239,11 +239,18 @@ def test_what_cannot_be_graded_is_left_out_and_named(tmp_path, capsys):
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / ".ipynb_checkpoints" / LESSON).touch()
     (tmp_path / LESSON).touch()
+    (tmp_path / "ben" / "student").mkdir(parents=True)
+    (tmp_path / "ben" / "student" / LESSON).touch()
     (found,) = grade.collect(tmp_path)
     assert found.student == "ada" and found.lesson == ROOT / "notebooks" / REAL
     left_out = capsys.readouterr().err.splitlines()
-    assert left_out[0].endswith(f"{LESSON} lies in no student's folder and is left out.")
-    assert left_out[1].endswith("folder.ipynb cannot be read and is left out.") and len(left_out) == 2
+    away = "does not lie in a student's folder itself and is left out."
+    assert left_out == [
+        f"{tmp_path / LESSON} {away}",
+        f"{tmp_path / 'ada' / 'folder.ipynb'} cannot be read and is left out.",
+        f"{tmp_path / 'ben' / 'student' / LESSON} {away}",
+        "Without a notebook, and so without a row: ben.",
+    ]
 
 
 def test_exercises_of_the_course_are_numbered_as_in_their_text():

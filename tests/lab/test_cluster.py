@@ -140,6 +140,15 @@ def test_runs_side_by_side_leave_what_they_leave_one_after_another(place, capsys
     assert capsys.readouterr().out.count("was done before") == 3
 
 
+def test_a_notebook_that_reads_another_waits_for_its_runs(place):
+    there = (
+        "import os\nfrom pathlib import Path\nstudy = Path(os.environ['COURSE_OUT']).parents[1]\n"
+        "assert len(list(study.glob('02_learns/*/result.json'))) == 2"
+    )
+    write(place / "notebooks", "03_reads", there, tags=("parameters", "reads-02"))
+    assert cli.main(["run", "--seed", "0", "1", "--jobs", "3", "--out", "out"]) == 0
+
+
 def test_while_it_runs_the_page_tells_epoch_and_figure(place):
     runner = start("--seed", "0", "1", "--jobs", "2")
     row = re.compile(r"<li>02_learns seed=\d · [\d.]+ s · epoch \d+/10 loss \d\.\d+</li>")

@@ -519,7 +519,7 @@ def test_the_file_of_a_run(out):
     if sys.platform != "win32":
         assert 10 < result["peak_memory_mib"] < 100_000
     [read] = records.load(out)
-    assert read.measures == result["measures"] and read.code.package == provenance.package_hash()
+    assert read.measures == result["measures"] and read.code.package == provenance.package_hash(*provenance.FIGURES)
     assert read.code.notebook == provenance.notebook_hash(files.ROOT / "notebooks" / "02_lstm_next_note.ipynb") != ""
 
 
@@ -716,6 +716,9 @@ def test_the_hash_of_the_package_is_that_of_its_modules_and_data(tmp_path, monke
     assert len(seen) == 6
     (tmp_path / "room" / "page.html.j2").write_text("")
     assert provenance.package_hash() in seen
+    of_room = provenance.package_hash("room")
+    (tmp_path / "b.py").write_text("2")
+    assert provenance.package_hash() not in seen and provenance.package_hash("room") == of_room
 
 
 def test_backend_and_device_are_those_keras_uses(out, monkeypatch):

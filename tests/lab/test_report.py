@@ -117,6 +117,7 @@ def test_one_run_is_shown_with_all_it_left(tmp_path):
     assert "profile = quick, seed = 0, data = embedded, architecture = lstm_1" in page.text
     assert "84 s. Peak memory 1,234 MiB. CPU: a small one." in page.text
     assert "pitch class entropy 2.5 (2.25 to 2.75) 2.88 0.625" in page.text
+    assert "LSTM NLL, nats a note 1.5 3 (class frequencies) yes" in page.text
     (audio,) = page.all("audio")
     assert audio["preload"] == "none" and "controls" in audio and audio["aria-label"] == CAPTION
     everything, roll, figure = page.all("img")

@@ -168,6 +168,9 @@ def test_what_is_true_by_construction_is_in_no_sentence():
 
 def test_every_row_stands_in_one_group_below_the_sentence_of_its_paper():
     rows = scoreboard.rows([*three(0.125), *three(0.5, data="cache/lpd5-2")])
+    told = scoreboard.findings(rows)
+    assert list(told) == list(claims.papers()), "a finding for each paper"
+    assert not re.search(r"[{}]", "".join(text for texts in told.values() for text in texts.values()))
     groups = scoreboard.groups(rows)
     assert sorted(row["id"] for _, group in groups for row in group) == sorted(row["id"] for row in rows)
     assert [title for title, _ in groups] == [*scoreboard.sentences(rows).values(), scoreboard.APART]
