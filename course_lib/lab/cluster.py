@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 from distributed import (
     CancelledError,
@@ -39,6 +40,13 @@ from course_lib.lab import execute, machine, plan, progress, provenance
 
 PLACE = "notebook"  # the resource of which a worker has one, and a job takes one
 STOP = ".stop"  # the file in the run folder that ends its runs
+# A job takes minutes, and the cores are for it: Dask looks at itself less often than at its usual tasks of milliseconds.
+CALM = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 PATIENCE = 600  # seconds to wait for a scheduler that went away
 VERSIONS = ("keras", "numpy", "symusic", "papermill", "distributed")
 
@@ -60,9 +68,9 @@ def here(workers: int) -> Iterator[Client]:
         options = {"nthreads": 1, "memory_limit": memory, "resources": {PLACE: 1}, "silence_logs": 50, "env": own}
         nannies[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
-    opened = SpecCluster(workers=nannies, scheduler=scheduler, silence_logs=logging.CRITICAL)
-    with opened as cluster, Client(cluster) as client:
-        yield client
+    with dask.config.set(CALM), SpecCluster(workers=nannies, scheduler=scheduler, silence_logs=50) as cluster:
+        with Client(cluster) as client:
+            yield client
 
 
 @contextmanager
