@@ -40,7 +40,7 @@ from course_lib.lab import execute, machine, plan, progress, provenance
 
 PLACE = "notebook"  # the resource of which a worker has one, and a job takes one
 STOP = ".stop"  # the file in the run folder that ends its runs
-# A job takes minutes, and the cores are for it: Dask looks at itself less often than at its usual tasks of milliseconds.
+# A job takes minutes, and the cores are for it: Dask looks at itself less often than its usual short tasks need.
 CALM = {
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.monitor-interval": "1s",
@@ -68,9 +68,12 @@ def here(workers: int) -> Iterator[Client]:
         options = {"nthreads": 1, "memory_limit": memory, "resources": {PLACE: 1}, "silence_logs": 50, "env": own}
         nannies[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
-    with dask.config.set(CALM), SpecCluster(workers=nannies, scheduler=scheduler, silence_logs=50) as cluster:
-        with Client(cluster) as client:
-            yield client
+    with (
+        dask.config.set(CALM),
+        SpecCluster(workers=nannies, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 
 @contextmanager
