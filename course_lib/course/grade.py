@@ -105,7 +105,7 @@ def collect(folder: Path) -> list[Submission]:
     lessons = {path.stem[:2]: path for path in plan.chosen([])}
     paths = [path for path in sorted(folder.glob("*/*.ipynb")) if not path.parent.name.startswith(".")]
     readable = [path for path in paths if path.is_file() and os.access(path, os.R_OK)]
-    inside = [path for path in folder.rglob("*.ipynb") if "/." not in path.relative_to(folder).as_posix()]
+    inside = [path for path in folder.rglob("*.ipynb") if "/." not in f"/{path.relative_to(folder).as_posix()}"]
     for path in sorted({*inside, *paths} - {*readable}):
         why = "cannot be read" if path in paths else "does not lie in a student's folder itself"
         print(f"{path} {why} and is left out.", file=sys.stderr)

@@ -115,8 +115,7 @@ def execute_all(
     phases += [[job for job in waiting if job.reads_runs]]
     try:
         for phase in phases:
-            alone = any(job.alone for job in phase) and threads
-            _execute(phase, crew, board, machine.cores() if alone else threads)
+            _execute(phase, crew, board, machine.cores() if threads and any(job.alone for job in phase) else threads)
     except KeyboardInterrupt:
         (out / STOP).touch()
         board.until_quiet(seconds=15)
@@ -134,9 +133,8 @@ def _execute(jobs: Sequence[plan.Job], crew: Crew, board: progress.Board, thread
 
     def submit(job: plan.Job) -> None:
         after = [future for future, other in futures.items() if other.notebook.name[:2] in job.reads]
-        task = partial(attempt, threads=threads, needs=crew.needs)
         rule = {"pure": False, "resources": {PLACE: 1}, "priority": board.expected(job)}
-        futures[crew.client.submit(task, job, after=after, **rule)] = job
+        futures[crew.client.submit(attempt, job, threads, crew.needs, after, **rule)] = job
 
     while left:
         futures.clear()

@@ -79,7 +79,7 @@ TOYS = {
         "NameError name 'double' is not defined. Exercise 2: its check is missing.",
     ),
     "outside": (toy(DOUBLE, "open({outside!r}, 'w').write('x')\n" + HALF), "1 0 1", "Exercise 2: PermissionError"),
-    "quitter": (toy("exit()", HALF), "0 0 0", "The submission ended its kernel."),
+    "quitter": (toy("import os; os._exit(0)", HALF), "0 0 0", "The submission ended its kernel."),
     "skips": (skipped(), "0 0 0", "Exercise 1: not reached. Exercise 2: not reached."),
 }
 
