@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Some trainings take half the time where freed memory is kept (Linux; `run` sees to it itself: lab/execute.py)
+# Some trainings are faster where freed memory is kept (Linux; `run` sees to it itself: lab/execute.py)
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=16777216 MALLOC_TRIM_THRESHOLD_=134217728 MALLOC_TOP_PAD_=67108864
 export PATH := $(abspath $(BIN)):$(PATH)
 

@@ -23,7 +23,8 @@ from course_lib.lab import machine, plan
 # What libraries say to their own programmers: the reader of a run can do nothing about it.
 QUIET = "ignore::DeprecationWarning,ignore::PendingDeprecationWarning,ignore::FutureWarning"
 # On Linux memory that a batch has freed is kept for the next: glibc would give it back and take it anew, at a page
-# fault for every 4 kB, and the VAEs of 09 took twice as long to train. (Dask asks for even that, for its own workers.)
+# fault for every 4 kB, and the VAEs of 09 took 1.1 times as long to train on one machine, twice on another. (Dask asks
+# for even that, for its own workers.)
 # What is larger than 16 MiB, such as the songs of a lesson, still goes back at once.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**24),

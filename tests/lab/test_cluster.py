@@ -287,7 +287,7 @@ def test_the_runner_is_killed_at_any_moment(place):
     for _ in range(10):
         runner = start("--seed", "0", "1", "2", "--jobs", "2")
         try:
-            runner.wait(moments.uniform(0.5, 9))
+            runner.wait(moments.uniform(0.5, 6))
         except subprocess.TimeoutExpired:
             runner.kill()
             runner.wait()
