@@ -18,7 +18,7 @@ WORKDIR /home/course/course
 # VENV is the Makefile's variable too, so that make finds the packages here
 ENV VENV=/home/course/venv
 ENV PATH=$VENV/bin:$PATH
-# Some trainings take half the time where freed memory is kept
+# Some trainings are faster where freed memory is kept
 ENV MALLOC_MMAP_THRESHOLD_=16777216 MALLOC_TRIM_THRESHOLD_=134217728 MALLOC_TOP_PAD_=67108864
 
 COPY --chown=course:course requirements.txt ./

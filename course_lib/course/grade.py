@@ -75,7 +75,8 @@ def check(args: argparse.Namespace) -> int:
             rows[each] = row
         else:
             todo.append(each)
-    corpus.embedded()  # built where it is missing: a submission may not write to the cache
+    if todo:
+        corpus.embedded()  # built where it is missing: a submission may not write to the cache
     started, most = time.perf_counter(), max(map(len, exercises.values()), default=0)
     workers = max(1, min(len(todo), machine.cores(), int(psutil.virtual_memory().total / 2**20 / args.memory)))
     print(
