@@ -76,11 +76,18 @@ def mixer(score: symusic.Score):
     import ipywidgets as widgets
 
     tracks = [track for track in score.tracks if track.notes]
-    stems = _stems(score)
-    gain = _gain(stems.sum(0))
+    stems = [_audio(_alone(score, track)) for track in tracks]
+
+    def together(levels) -> np.ndarray:
+        audio = np.zeros((max(map(len, stems), default=soundfont.SAMPLE_RATE), 2), "float32")
+        for level, stem in zip(levels, stems, strict=True):
+            audio[: len(stem)] += np.float32(level) * stem
+        return audio
+
+    gain = np.float32(_gain(together([1.0] * len(tracks))))
 
     def mixed(levels) -> bytes:
-        return _encoded(np.clip(np.tensordot(levels, stems, 1) * gain, -1, 1))
+        return _encoded(np.clip(together(levels) * gain, -1, 1))
 
     player = widgets.Audio(value=mixed([1.0] * len(tracks)), format="ogg", autoplay=False)
     controls = [
@@ -125,15 +132,6 @@ def _audio(score: symusic.Score) -> np.ndarray:
             longer[: len(shorter)] += shorter
             audio = longer
     return audio
-
-
-def _stems(score: symusic.Score) -> np.ndarray:
-    """(tracks with notes, samples, 2), each track alone."""
-    parts = [soundfont.render(_alone(score, track)) for track in score.tracks if track.notes]
-    stems = np.zeros((len(parts), max(map(len, parts), default=soundfont.SAMPLE_RATE), 2), "float32")
-    for stem, part in zip(stems, parts, strict=True):
-        stem[: len(part)] = part
-    return stems
 
 
 def _gain(audio: np.ndarray) -> float:

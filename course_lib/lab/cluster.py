@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +46,6 @@ CALM = {
     "distributed.admin.system-monitor.interval": "5s",
 }
 PATIENCE = 600  # seconds to wait for a scheduler that went away
-VERSIONS = ("keras", "numpy", "symusic", "papermill", "distributed")
 
 
 def _quiet() -> None:
@@ -97,8 +94,7 @@ def execute_all(
     Jobs that compare seconds run one at a time, after the others; those that read what all others left come last.
 
     Args:
-        jobs: of a plan.
-        client: of the cluster.
+        jobs, client: of a plan, and of the cluster.
         out: the folder of the study, which all workers see.
         seconds: that a notebook is thought to take, by its name.
         threads: of a job; 0: as many as its worker has.
@@ -127,13 +123,19 @@ def execute_all(
 
 
 def _execute(jobs: Sequence[plan.Job], crew: Crew, board: progress.Board, threads: int) -> None:
-    """Submit some jobs, the longest first but each after those it reads, and return when all have ended."""
-    left = sorted(jobs, key=lambda job: bool(job.reads))  # a future can wait only for one that is there
+    """Submit some jobs, each after those it reads and the longest way to the end first; return when all have ended."""
+
+    def weight(job: plan.Job) -> float:
+        then = [board.expected(other) for other in jobs if job.notebook.name[:2] in other.reads]
+        return board.expected(job) + max(then, default=0)
+
+    # A future can wait only for one that is there; workers that are free take what comes first.
+    left = sorted(jobs, key=lambda job: (bool(job.reads), -weight(job)))
     futures: dict[Future, plan.Job] = {}
 
     def submit(job: plan.Job) -> None:
         after = [future for future, other in futures.items() if other.notebook.name[:2] in job.reads]
-        rule = {"pure": False, "resources": {PLACE: 1}, "priority": board.expected(job)}
+        rule = {"pure": False, "resources": {PLACE: 1}, "priority": weight(job)}
         futures[crew.client.submit(attempt, job, threads, crew.needs, after, **rule)] = job
 
     while left:
@@ -219,7 +221,7 @@ class Crew:
 
     def __init__(self, client: Client, out: Path) -> None:
         self.client, self.out = client, out
-        self.needs = (provenance.package_hash(), versions(), out)
+        self.needs = (provenance.package_hash(), provenance.versions(), out)
         self.fit: set[str] = set()
         self.refused: dict[str, str] = {}
 
@@ -275,16 +277,11 @@ class Crew:
         raise UsageError(f"The scheduler did not come back in {PATIENCE // 60} minutes: start it and run this again.")
 
 
-def versions() -> dict[str, str]:
-    """Of what makes runs alike."""
-    return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in VERSIONS}
-
-
 def unfit(package: str, expected: Mapping[str, str], out: Path) -> str:
     """On a worker: why it does not fit, a clause; "" where it does."""
     if provenance.package_hash() != package:
         return "has other code of course_lib"
-    for name, version in versions().items():
+    for name, version in provenance.versions().items():
         if version != expected[name]:
             return f"has {name} {version}, not {expected[name]}"
     if not out.is_dir():

@@ -18,6 +18,7 @@ from course_lib import files
 
 # Where figures come from: a record names the code of these, so that a better report or grader makes no result old.
 FIGURES = ("learn", "measure", "music")
+ALIKE = ("keras", "numpy", "symusic", "papermill", "distributed")  # packages that workers must have the same of
 
 
 def notebooks_folder() -> Path:
@@ -63,6 +64,11 @@ def of_process() -> dict[str, Any]:
         "precision": keras.config.dtype_policy().name if keras else "float32",
         "peak_memory_mib": _peak_memory(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of what makes runs alike."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in ALIKE}
 
 
 def git_commit() -> str | None:

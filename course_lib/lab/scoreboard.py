@@ -38,7 +38,7 @@ VERDICTS = {
     "reproduced": Kind(
         *("●", "o", "#009E73"),
         "the measured figure, with its whole 95 % interval over three seeds or more, lies on the claim's side of a "
-        "line that was fixed before any result was seen",
+        "line that was fixed before this figure was seen",
         "reproduced",
     ),
     "not reproduced": Kind("■", "s", "#D55E00", "it lies on the other side, which is as good a finding", "not"),
@@ -84,9 +84,9 @@ def rows(records: Sequence[record.Record], current: Sequence[record.Record] = ()
     What listeners said wins over a proxy, the listening test with most listeners over others. Runs of a larger profile
     win over those of a smaller one; of runs alike in all parameters and data the latest counts; runs with changed
     settings are left out. `measured` is the mean over the runs, `low` and `high` its 95 % interval (None where there is
-    none), `seeds` how many there were of those `asked` for, `links` the folders of the runs, `data` in words ("" where
-    no run has measured the claim). `here` is the same row of the `current` runs, None where they did not measure it;
-    its verdict is "" where they had fewer seeds than it takes.
+    none), `seeds` how many there were of those `asked` for, `which` they were, `links` the folders of the runs, `data`
+    in words ("" where no run has measured the claim). `here` is the same row of the `current` runs, None where they did
+    not measure it; its verdict is "" where they had fewer seeds than it takes.
     """
     counted, beside = record.latest(records), record.latest(current)
     found = []
@@ -136,6 +136,7 @@ def _row(claim: claims.Claim, data: str, records: Sequence[record.Record]) -> di
         "data": data,
         "profile": profile,
         "seeds": len({run.seed for run in runs}),
+        "which": sorted({run.seed for run in runs}),
         "heard_by": by_ear[1].heard.listeners if by_ear and by_ear[1].heard else 0,
         "proxy": claim.listeners and bool(runs) and not by_ear,
         "device": ", ".join(sorted({run.device for run in runs})),
@@ -181,7 +182,7 @@ def sentences(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def findings(rows: Sequence[dict[str, Any]], path: Path = files.ROOT / "results" / "findings.toml") -> dict[str, dict]:
-    """What we make of the results of each paper: "short", two sentences, and "long", a paragraph.
+    """What we make of the results of each paper: "short", two sentences, "sure", how sure, and "long", a paragraph.
 
     The texts stand beside the committed results, which they are about; `{claim-id}` in them is the claim's figure,
     without its unit.
@@ -198,7 +199,8 @@ def in_words(counted: Sequence[dict[str, Any]]) -> str:
     """How many of these rows, one a claim, have which verdict, and on what they were judged."""
     number = Counter(row["verdict"] for row in counted)
     on = {f"{row['data']}, {row['profile']} profile" for row in counted if row["verdict"] in JUDGED}
-    held = f"{number['reproduced']} of {len(counted)} claims reproduced, {number['not reproduced']} not"
+    yes, no = (number[verdict] for verdict in JUDGED)
+    held = f"{yes + no} of {len(counted)} claims judged, {yes} reproduced and {no} not"
     held = f"{held} ({'; '.join(sorted(on))})" if on else f"none of {len(counted)} claims has a verdict yet"
     others = [f"{number[name]} {kind.told}" for name, kind in VERDICTS.items() if number[name] and name not in JUDGED]
     return "; ".join([held, ", ".join(others)] if others else [held])
@@ -225,7 +227,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "line": row["rule"],
         "data": row["data"] or "–",
         "profile": row["profile"] or "–",
-        "seeds": f"{row['seeds']} of {row['asked']}" if 0 < row["seeds"] < row["asked"] else str(row["seeds"] or "–"),
+        "seeds": ", ".join(map(str, row["which"])) or "–",
         "verdict": _judged(row | {"reason": "; ".join(filter(None, [row["reason"], row["apart"]]))}),
         **beside,
     }

@@ -149,6 +149,16 @@ def test_a_notebook_that_reads_another_waits_for_its_runs(place):
     assert cli.main(["run", "--seed", "0", "1", "--jobs", "3", "--out", "out"]) == 0
 
 
+def test_what_a_long_notebook_waits_for_comes_first(place, monkeypatch, capsys):
+    expected = {"01_long": 50.0, "02_learns": 1.0, "03_reads": 100.0}
+    monkeypatch.setattr(estimate.Needs, "seconds", lambda self, speed: expected)
+    for name, tags in {"01_long": (), "02_learns": (), "03_reads": ("reads-02",)}.items():
+        write(place / "notebooks", name, "print(1)", tags=("parameters", *tags))
+    assert cli.main(["run", "--seed", "0", "1", "--jobs", "2", "--out", "out"]) == 0
+    ends = re.findall(r"^\[\d/6\] (\d\d)", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(ends[:2]) == ["02", "02"]
+
+
 def test_while_it_runs_the_page_tells_epoch_and_figure(place):
     runner = start("--seed", "0", "1", "--jobs", "2")
     row = re.compile(r"<li>02_learns seed=\d · [\d.]+ s · epoch \d+/10 loss \d\.\d+</li>")

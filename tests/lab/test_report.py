@@ -252,7 +252,7 @@ def test_the_board_is_of_the_committed_results_and_the_run_stands_beside_it(tmp_
     [other] = [make_run(tmp_path / "other", parameters=RESULT["parameters"] | {"profile": "night"})]
     write(other)
     board = cells(other / "index.html", "va-overlap")
-    assert (board["Measured"], board["Seeds"]) == ("0 (-1.24 to 1.24) accuracy", "3")
+    assert (board["Measured"], board["Seeds"]) == ("0 (-1.24 to 1.24) accuracy", "0, 1, 2")
     assert board["This run"] == "0.25 accuracy, night profile: no verdict (1 of 3 seeds) run 1"
     assert "3 runs of night." in Page(other / "index.html").text
 

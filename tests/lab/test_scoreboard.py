@@ -65,7 +65,7 @@ def test_seeds_are_counted_and_not_runs():
     [row] = of(scoreboard.rows(found))
     assert (row["seeds"], row["verdict"]) == (1, "inconclusive")
     assert row["reason"] == "1 of 3 seeds; the runs averaged differ in width"
-    assert scoreboard.shown(row)["seeds"] == "1 of 3"
+    assert scoreboard.shown(row)["seeds"] == "0"
 
 
 def test_runs_of_another_precision_are_not_averaged_unsaid():
@@ -134,12 +134,13 @@ def test_a_sentence_says_how_many_claims_hold_on_which_data_at_which_profile():
     found = three(0.125)
     for run in found:
         run.claims.append(schema.Measured(TOGETHER, 0.75))
-    assert f": 1 of {number} claims reproduced, 0 not (chorale band (stand-in), night profile); 2 for" in sentence(
-        found
+    assert (
+        f": 1 of {number} claims judged, 1 reproduced and 0 not (chorale band (stand-in), night profile); 2 for"
+        in sentence(found)
     )
     other = three(0.25, TOGETHER, "cache/lpd5-2")
     on = "(chorale band (stand-in), night profile; lpd5-2, night profile)"
-    assert f": 1 of {number} claims reproduced, 1 not {on}; 2 for" in sentence([*found, *other])
+    assert f": 2 of {number} claims judged, 1 reproduced and 1 not {on}; 2 for" in sentence([*found, *other])
 
 
 def test_of_several_data_sets_a_verdict_counts_and_people_before_the_stand_in():
@@ -193,7 +194,7 @@ def test_a_row_in_words():
     words = scoreboard.shown(of(scoreboard.rows(found))[0])
     assert words["measured"] == "0.188 (0.0322 to 0.343) share of the starts' variety"
     assert (words["line"], words["data"], words["profile"], words["seeds"]) == (
-        *("at most 0.25", "chorale band (stand-in)", "night", "3"),
+        *("at most 0.25", "chorale band (stand-in)", "night", "0, 1, 2"),
     )
     assert words["verdict"] == "◆ inconclusive (the interval over seeds spans the line)"
     assert scoreboard.shown(scoreboard.rows([])[0])["measured"] == "–"

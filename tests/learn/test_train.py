@@ -38,16 +38,16 @@ def final(process):
 
 
 def test_a_killed_training_continues_to_the_same_loss(tmp_path):
-    whole = final(lesson(tmp_path / "whole", 40))
-    process = lesson(tmp_path / "killed", 40)
+    whole = final(lesson(tmp_path / "whole", 12))
+    process = lesson(tmp_path / "killed", 12)
     for _ in range(3):  # three epochs are reported, then the process dies wherever it is
         process.stdout.readline()
     process.kill()
     process.wait()
     with np.load(tmp_path / "killed" / "checkpoint.npz") as saved:
-        assert 3 <= len(saved["history loss"]) < 40
-    continued = final(lesson(tmp_path / "killed", 40))
-    assert continued[2] == whole[2] == 40
+        assert 3 <= len(saved["history loss"]) < 12
+    continued = final(lesson(tmp_path / "killed", 12))
+    assert continued[2] == whole[2] == 12
     assert continued[:2] == pytest.approx(whole[:2], rel=1e-6)
 
 
