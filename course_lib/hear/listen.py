@@ -42,10 +42,9 @@ def save(score: symusic.Score, stem: str | Path) -> tuple[Path, Path]:
 def clip(ogg: Path, seconds: float = CLIP_SECONDS) -> bytes:
     """The first seconds of an Ogg file, small enough to be published: one channel, half the sampling rate."""
     import soundfile
-    from scipy import signal
 
     audio, rate = soundfile.read(ogg, frames=round(seconds * soundfont.SAMPLE_RATE), always_2d=True)
-    return _encoded(signal.resample_poly(audio.mean(axis=1), 1, 2)[:, None], rate // 2)
+    return _encoded(_small(audio)[:, None], rate // 2)
 
 
 def publish(clip: Path, sound: bytes) -> None:
@@ -72,14 +71,17 @@ def play(score: symusic.Score):
 
 
 def mixer(score: symusic.Score):
-    """A mixing desk for the notebook: volume, mute and solo for each track, and a player of the mix."""
+    """A mixing desk for the notebook: volume, mute and solo for each track, and a player of the mix.
+
+    It holds each track in one channel at half the sampling rate: ten tracks of a minute take 50 MiB, and mix at once.
+    """
     import ipywidgets as widgets
 
     tracks = [track for track in score.tracks if track.notes]
-    stems = [_audio(_alone(score, track)) for track in tracks]
+    stems = [_small(_audio(_alone(score, track))) for track in tracks]
 
     def together(levels) -> np.ndarray:
-        audio = np.zeros((max(map(len, stems), default=soundfont.SAMPLE_RATE), 2), "float32")
+        audio = np.zeros(max(map(len, stems), default=soundfont.SAMPLE_RATE // 2), "float32")
         for level, stem in zip(levels, stems, strict=True):
             audio[: len(stem)] += np.float32(level) * stem
         return audio
@@ -87,7 +89,7 @@ def mixer(score: symusic.Score):
     gain = np.float32(_gain(together([1.0] * len(tracks))))
 
     def mixed(levels) -> bytes:
-        return _encoded(np.clip(together(levels) * gain, -1, 1))
+        return _encoded(np.clip(together(levels) * gain, -1, 1)[:, None], soundfont.SAMPLE_RATE // 2)
 
     player = widgets.Audio(value=mixed([1.0] * len(tracks)), format="ogg", autoplay=False)
     controls = [
@@ -132,6 +134,13 @@ def _audio(score: symusic.Score) -> np.ndarray:
             longer[: len(shorter)] += shorter
             audio = longer
     return audio
+
+
+def _small(audio: np.ndarray) -> np.ndarray:
+    """(samples, 2) in one channel, at half the sampling rate."""
+    from scipy import signal
+
+    return signal.resample_poly(audio.mean(axis=1), 1, 2)
 
 
 def _gain(audio: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib import files
+from course_lib.learn import device as device_settings
 
 # Where figures come from: a record names the code of these, so that a better report or grader makes no result old.
 FIGURES = ("learn", "measure", "music")
@@ -61,7 +62,7 @@ def of_process() -> dict[str, Any]:
         "versions": versions,
         "backend": backend,
         "device": device(str(keras.ops.zeros(1).device) if keras else "cpu"),
-        "precision": keras.config.dtype_policy().name if keras else "float32",
+        "precision": device_settings.precision() if keras else "float32",
         "peak_memory_mib": _peak_memory(),
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -229,8 +228,7 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
         raise ValueError(f'start = "night" is for networks of that size: choose profile = "night", not {profile!r}.')
     if begin == "scratch":
         parameters.pop("start", None)  # so that runs from before there was a choice are known as alike
-    if "keras" in sys.modules:
-        device.prepare()
+    device.precision(), device.xla()  # a wrong one ends the run here
     smoke = profiles.smoke()
     usual = files.runs_folder() / ("smoke" if smoke else "interactive") / notebook
     folder = Path(os.environ.get("COURSE_OUT") or usual)

@@ -65,7 +65,9 @@ class Adversarial:
         self.generator, self.discriminator = generator, discriminator
         self.optimizers = [device.scaled(generator_optimizer), device.scaled(discriminator_optimizer)]
         self.losses = [generator_loss, discriminator_loss]
-        make, judge = (partial(_in_full, network) for network in (generator, discriminator))
+        for network in (generator, discriminator):
+            device.use_precision(network)
+        make, judge = (partial(network, training=True) for network in (generator, discriminator))
 
         def of_generator(noise, real):
             return generator_loss(judge, make(noise), real)
@@ -83,11 +85,6 @@ class Adversarial:
     def discriminator_step(self, real: np.ndarray, noise: np.ndarray, labels: Sequence[np.ndarray] = ()) -> float:
         """Move the discriminator once, on a real batch and one made from noise; its loss before the move."""
         return self._discriminator_step.move(real, noise, *[np.asarray(each, "float32") for each in labels])
-
-
-def _in_full(network: keras.Model, batch: Any) -> Any:
-    """What a network in training answers, in float32: a loss loses digits in fewer bits."""
-    return keras.tree.map_structure(lambda answer: ops.cast(answer, "float32"), network(batch, training=True))
 
 
 def alternate(

@@ -40,26 +40,31 @@ def xla() -> bool | None:
     return XLA[chosen]
 
 
-def prepare() -> None:
-    """Let Keras make the networks from here on in the precision chosen.
+def use_precision(model) -> None:
+    """Let Keras' own layers of a model compute in the precision chosen, but for those that its answers come from.
 
-    Raises:
-        ValueError: `COURSE_PRECISION` or `COURSE_XLA` is wrong.
+    So its logits are float32 whatever the rest computes in, as is what a lesson defines or computes beside it.
     """
     import keras  # a lesson without a network need not wait for it
 
-    xla()
-    keras.config.set_dtype_policy(precision())
+    if precision() == "float32":
+        return
+    parts = model._flatten_layers()
+    networks = [part for part in parts if isinstance(part, keras.Model)]
+    answers = [id(answer) for network in networks for answer in getattr(network, "outputs", None) or []]
+    for layer in parts:
+        own = keras.tree.flatten(getattr(layer, "output", None))  # None: a part of another layer
+        of_keras = type(layer).__module__.startswith("keras.") and layer not in networks
+        if of_keras and not any(id(each) in answers for each in own):
+            layer.dtype_policy = precision()
 
 
 def scaled(optimizer):
-    """The optimizer for a loop of one's own; in float16 with its loss scaled, as gradients would vanish there.
-
-    `Model.compile` does the same for `Model.fit`.
-    """
+    """The optimizer; in float16 with its loss scaled, as gradients would vanish there."""
     import keras
 
-    return keras.optimizers.LossScaleOptimizer(optimizer) if precision() == "mixed_float16" else optimizer
+    done = isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or precision() != "mixed_float16"
+    return optimizer if done else keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def use_xla(model) -> None:

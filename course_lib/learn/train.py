@@ -64,6 +64,8 @@ def fit(
     if not model.weights:
         raise ValueError("The model has no weights yet: begin it with keras.Input, so that they can be saved.")
     device.use_xla(model)
+    device.use_precision(model)
+    model.optimizer = device.scaled(model.optimizer)
     layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
     shapes = [tuple(weight.shape) for weight in model.weights]  # a memory's length is in no configuration
     options = str([data.batch_size, updates, seed, shapes, [*evaluated], keep_best])

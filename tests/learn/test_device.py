@@ -11,10 +11,8 @@ from course_lib.learn.stepper import Stepper
 
 
 @pytest.fixture(autouse=True)
-def _same_weights_each_time_and_float32_again():
+def _same_weights_each_time():
     keras.utils.set_random_seed(0)
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 def gru():
@@ -30,13 +28,13 @@ def gru():
 def test_networks_learn_and_step_in_each_precision(precision, xla, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_PRECISION", precision)
     monkeypatch.setenv("COURSE_XLA", xla)
-    device.prepare()
     model = gru()
-    assert model.layers[1].compute_dtype == precision.removeprefix("mixed_")
-    assert all(weight.dtype == "float32" for weight in model.trainable_weights)
     notes = np.arange(64 * 9).reshape(64, 9) % 12
     history = train.fit(model, notes[:, :-1], notes[:, 1:], epochs=4, folder=tmp_path, seed=0, batch_size=8)
     assert history["loss"][-1] < history["loss"][0] - 0.1
+    assert [layer.compute_dtype for layer in model.layers[1:]] == [precision.removeprefix("mixed_")] * 2 + ["float32"]
+    assert model.layers[2].cell.compute_dtype == precision.removeprefix("mixed_")
+    assert all(weight.dtype == "float32" for weight in model.trainable_weights)
     if xla != "auto":
         assert model.jit_compile is (xla == "on")
     stepper = Stepper(model)
@@ -48,7 +46,6 @@ def test_networks_learn_and_step_in_each_precision(precision, xla, tmp_path, mon
 @pytest.mark.parametrize("precision", device.PRECISIONS)
 def test_a_contest_moves_its_players_in_each_precision(precision, monkeypatch):
     monkeypatch.setenv("COURSE_PRECISION", precision)
-    device.prepare()
     generator = keras.Sequential([keras.Input((4,)), layers.Dense(16, "relu"), layers.Dense(3)])
     discriminator = keras.Sequential([keras.Input((3,)), layers.Dense(16, "relu"), layers.Dense(1)])
     optimizers = [keras.optimizers.Adam(0.01), keras.optimizers.Adam(0.01)]
@@ -68,7 +65,6 @@ def test_a_contest_moves_its_players_in_each_precision(precision, monkeypatch):
 
 def test_gradients_too_small_for_float16_move_a_player(monkeypatch):
     monkeypatch.setenv("COURSE_PRECISION", "mixed_float16")
-    device.prepare()
     generator = keras.Sequential([keras.Input((1,)), layers.Dense(1, kernel_initializer="ones")])
     discriminator = keras.Sequential([keras.Input((1,)), layers.Dense(1, kernel_initializer="ones")])
 
