@@ -11,12 +11,13 @@ export PATH := $(abspath $(BIN)):$(PATH)
 run: corpus
 	python -m course_lib run --jobs auto
 
+# Three tests at once, also on two cores: many wait for a process of theirs
 test: corpus
 	ruff check
 	ruff format --check
 	mypy
-	python -m pytest -n 2 --dist loadfile tests
-	$(KEEP_MEMORY) COURSE_SMOKE=1 python -m pytest -n 2 --dist loadfile --nbval-lax notebooks
+	python -m pytest -n 3 --dist loadfile tests
+	$(KEEP_MEMORY) COURSE_SMOKE=1 python -m pytest -n 3 --dist loadfile --nbval-lax notebooks
 
 # Every wrong answer to an exercise in its whole notebook, trainings cut: half an hour or more
 check-answers: corpus

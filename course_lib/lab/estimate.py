@@ -59,7 +59,7 @@ class Needs:
     def __init__(self, profile: str) -> None:
         self.runs: dict[str, list[record.Record]] = {}  # by notebook
         for run in scoreboard.committed():
-            if run.profile == profile and not run.changed:
+            if run.profile == profile and run.data.name == "embedded" and not run.changed:
                 self.runs.setdefault(run.notebook, []).append(run)
 
     def seconds(self, speed: float | None) -> dict[str, float]:

@@ -185,14 +185,16 @@ def findings(rows: Sequence[dict[str, Any]], path: Path = files.ROOT / "results"
     """What we make of the results of each paper: "short", two sentences, "sure", how sure, and "long", a paragraph.
 
     The texts stand beside the committed results, which they are about; `{claim-id}` in them is the claim's figure,
-    without its unit.
+    without its unit, and `{claim-id, data}` that on one of several data sets, a dash where there is none.
     """
-    figures = {row["id"]: interval(row["measured"], row["low"], row["high"]) for row in best(rows)}
+    named = {f"{row['id']}, {row['data']}": row for row in rows} | {row["id"]: row for row in best(rows)}
+    figures = {name: interval(row["measured"], row["low"], row["high"]) for name, row in named.items()}
     found = tomllib.loads(path.read_text(encoding="utf-8"))
-    return {
-        paper: {name: re.sub(r"\{(.+?)\}", lambda id: figures[id[1]], text) for name, text in texts.items()}
-        for paper, texts in found.items()
-    }
+
+    def filled(text: str) -> str:
+        return re.sub(r"\{(.+?)\}", lambda place: figures.get(place[1], "–"), text)
+
+    return {paper: {name: filled(text) for name, text in texts.items()} for paper, texts in found.items()}
 
 
 def in_words(counted: Sequence[dict[str, Any]]) -> str:

@@ -178,7 +178,7 @@ def fit(
         print(f"COURSE_SMOKE=1: training is cut to {steps} steps, and means nothing.")
     marks = np.unique(-(-steps * np.arange(1, checkpoints + 1) // checkpoints))
     networks = [*players.generator.layers, *players.discriminator.layers]
-    parts = [*networks, *players.optimizers, *players.losses, labels, step]
+    parts = [*networks, *players.optimizers, *players.losses, labels, step, device.precision()]
     key = checkpoint.fingerprint(parts, real, noise, marks, batch_size, seed)
     holders = [players.generator, players.discriminator, *players.optimizers]
     variables = [variable for holder in holders for variable in holder.variables]

@@ -7,6 +7,7 @@ kept in float32. `COURSE_XLA`: auto (default: Keras compiles the networks that i
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 XLA = {"auto": None, "on": True, "off": False}
@@ -17,7 +18,7 @@ MEMORY_GROWTH = {  # a GPU's memory is taken as it is needed, so that others may
 
 
 def precision() -> str:
-    """What networks of this process compute in.
+    """What `train.fit` and `adversarial` train networks in; all else computes in float32.
 
     Raises:
         ValueError: `COURSE_PRECISION` is none of `PRECISIONS`.
@@ -41,22 +42,37 @@ def xla() -> bool | None:
 
 
 def use_precision(model) -> None:
-    """Let Keras' own layers of a model compute in the precision chosen, but for those that its answers come from.
+    """Let Keras' own layers of a model compute in the precision chosen, but for the last, from its last weights on.
 
-    So its logits are float32 whatever the rest computes in, as is what a lesson defines or computes beside it.
+    So its answers are float32 whatever the rest computes in, as is what a lesson defines or computes beside it.
     """
     import keras  # a lesson without a network need not wait for it
 
     if precision() == "float32":
         return
-    parts = model._flatten_layers()
-    networks = [part for part in parts if isinstance(part, keras.Model)]
+    networks = [part for part in (model, *_parts(model)) if isinstance(part, keras.Model)]
     answers = [id(answer) for network in networks for answer in getattr(network, "outputs", None) or []]
-    for layer in parts:
-        own = keras.tree.flatten(getattr(layer, "output", None))  # None: a part of another layer
-        of_keras = type(layer).__module__.startswith("keras.") and layer not in networks
-        if of_keras and not any(id(each) in answers for each in own):
+    kept = {id(network) for network in networks}
+    for network in networks:
+        for layer in reversed(network.layers):
+            kept.add(id(layer))
+            if layer.weights:
+                break
+    for layer in _parts(model):
+        own = [id(each) for each in keras.tree.flatten(getattr(layer, "output", None))]  # None: a part of another layer
+        if id(layer) not in kept and not set(own) & set(answers):
             layer.dtype_policy = precision()
+    model.train_function = model.test_function = model.predict_function = None  # those were traced in float32
+
+
+def _parts(layer) -> Iterator:
+    """The layers in a layer or network, at any depth, without those of a lesson's own and what they are made of."""
+    import keras
+
+    for part in layer._flatten_layers(include_self=False, recursive=False):
+        if isinstance(part, keras.Model) or type(part).__module__.startswith("keras."):
+            yield part
+            yield from _parts(part)
 
 
 def scaled(optimizer):

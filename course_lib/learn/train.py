@@ -68,10 +68,11 @@ def fit(
     model.optimizer = device.scaled(model.optimizer)
     layers = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
     shapes = [tuple(weight.shape) for weight in model.weights]  # a memory's length is in no configuration
-    options = str([data.batch_size, updates, seed, shapes, [*evaluated], keep_best])
+    options = str([data.batch_size, updates, seed, shapes, [*evaluated], keep_best, device.precision()])
     data.shuffle(0, 0)  # whatever order an earlier training left
     key = checkpoint.fingerprint([*layers, model.optimizer, model.loss], *data.content(), options)
-    model.optimizer.build(model.trainable_variables)  # so that its state has somewhere to go
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)  # so that its state has somewhere to go
     last = checkpoint.Checkpoint(folder / "checkpoint.npz", key, [*model.weights, *model.optimizer.variables])
     best = checkpoint.Checkpoint(folder / "best.npz", key, model.weights)
     history = {name: values.tolist() for name, values in last.restore().items()}

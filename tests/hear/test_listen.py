@@ -259,7 +259,7 @@ def test_the_desk_has_a_row_for_each_track_that_plays(desk):
         assert volume.min == 0 < volume.max
 
 
-def test_the_desk_begins_with_everything_at_the_loudness_of_a_player(desk):
+def test_the_desk_begins_with_everything_and_its_peak_at_nine_tenths(desk):
     _, heard = desk
     assert sounds_like(heard(), alone("low", "high", "kit"))
     assert not sounds_like(heard(), alone("low"))

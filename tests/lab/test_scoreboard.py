@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from run_records import beside, record
 
+from course_lib import files
 from course_lib.lab import board, claims, schema, scoreboard
 
 TOGETHER = "tk-cnn-together"  # judged by real bands alone
@@ -172,6 +173,8 @@ def test_every_row_stands_in_one_group_below_the_sentence_of_its_paper():
     told = scoreboard.findings(rows)
     assert list(told) == list(claims.papers()), "a finding for each paper"
     assert not re.search(r"[{}]", "".join(text for texts in told.values() for text in texts.values()))
+    written = (files.ROOT / "results" / "findings.toml").read_text(encoding="utf-8")
+    assert set(re.findall(r"^[^#]*?\{([\w-]+)", written, re.MULTILINE)) <= set(claims.claims())
     groups = scoreboard.groups(rows)
     assert sorted(row["id"] for _, group in groups for row in group) == sorted(row["id"] for row in rows)
     assert [title for title, _ in groups] == [*scoreboard.sentences(rows).values(), scoreboard.APART]

@@ -1,5 +1,7 @@
 """Precision, XLA and memory: settings of one place, tried on a CPU."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -41,6 +43,28 @@ def test_networks_learn_and_step_in_each_precision(precision, xla, tmp_path, mon
     stepped = np.stack([stepper.step(notes[:1, place]) for place in range(8)], axis=1)
     at_once = np.asarray(model.predict(notes[:1, :-1], verbose=0), "float32")
     assert stepped.astype("float32") == pytest.approx(at_once, abs=1e-5 if precision == "float32" else 0.05)
+
+
+def test_a_training_in_16_bits_goes_on_and_in_another_precision_starts_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_PRECISION", "mixed_float16")
+    model, notes = gru(), np.arange(16 * 9).reshape(16, 9) % 12
+    for epochs in (2, 3):
+        train.fit(model, notes[:, :-1], notes[:, 1:], epochs=epochs, folder=tmp_path, seed=0, batch_size=8)
+    train.fit(gru(), notes[:, :-1], notes[:, 1:], epochs=4, folder=tmp_path, seed=0, batch_size=8)
+    assert re.findall(r"continuing after epoch (\d)", capsys.readouterr().out) == ["2", "3"]
+    monkeypatch.setenv("COURSE_PRECISION", "mixed_bfloat16")
+    train.fit(gru(), notes[:, :-1], notes[:, 1:], epochs=5, folder=tmp_path, seed=0, batch_size=8)
+    assert "continuing" not in capsys.readouterr().out
+
+
+def test_answers_are_in_float32_from_the_last_weights_on(monkeypatch):
+    monkeypatch.setenv("COURSE_PRECISION", "mixed_bfloat16")
+    block = keras.Input((4,))
+    features = layers.Dense(8)(block)
+    answer = layers.Reshape((2, 3))(layers.Dense(6)(layers.Dense(5)(features)))
+    model = keras.Model(block, [answer, features])
+    device.use_precision(model)
+    assert [layer.compute_dtype for layer in model.layers[1:]] == ["float32", "bfloat16", "float32", "float32"]
 
 
 @pytest.mark.parametrize("precision", device.PRECISIONS)

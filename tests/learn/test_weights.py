@@ -97,17 +97,19 @@ def test_the_hash_is_the_same_in_another_process_under_other_names_and_in_16_bit
         import sys, keras
         sys.path[:0] = sys.argv[1:]
         from learn.test_weights import network
-        from course_lib.learn import weights
+        from course_lib.learn import device, weights
         [network() for _ in range(3)]
         print(weights.network_hash(keras.Sequential([network()])))
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        print(weights.network_hash(network()))
+        in_16_bits = network()
+        device.use_precision(in_16_bits)
+        print(in_16_bits.layers[0].compute_dtype, weights.network_hash(in_16_bits))
     """
     code = "\n".join(line.strip() for line in code.splitlines())
     tests = str(files.ROOT / "tests")
-    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    environment = os.environ | {"PYTHONHASHSEED": "7", "COURSE_PRECISION": "mixed_bfloat16"}
     done = subprocess.run([sys.executable, "-c", code, tests], capture_output=True, text=True, env=environment)
-    assert done.stdout.split() == [weights.network_hash(network())] * 2, done.stderr
+    here = weights.network_hash(network())
+    assert done.stdout.split() == [here, "bfloat16", here], done.stderr
 
 
 @pytest.mark.skipif(not COMMITTED, reason="no weights of a night are committed")
