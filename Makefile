@@ -11,12 +11,12 @@ export PATH := $(abspath $(BIN)):$(PATH)
 run: corpus
 	python -m course_lib run --jobs auto
 
-# Three tests at once, also on two cores: many wait for a process of theirs
+# Three at once, also on two cores, as many tests wait for a process of theirs; the longest file begins first
 test: corpus
 	ruff check
 	ruff format --check
 	mypy
-	python -m pytest -n 3 --dist loadfile tests
+	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 	$(KEEP_MEMORY) COURSE_SMOKE=1 python -m pytest -n 3 --dist loadfile --nbval-lax notebooks
 
 # Every wrong answer to an exercise in its whole notebook, trainings cut: half an hour or more

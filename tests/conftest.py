@@ -17,6 +17,11 @@ settings.load_profile("kit")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest and mostly waits, so that others run beside it."""
+    items.sort(key=lambda item: item.path.name != "test_cluster.py")
+
+
 @pytest.fixture(scope="session")
 def downloaded() -> Path:
     """The folder of music that is not part of the project: $COURSE_TEST_DATA."""
