@@ -94,7 +94,8 @@ def execute_all(
     Jobs that compare seconds run one at a time, after the others; those that read what all others left come last.
 
     Args:
-        jobs, client: of a plan, and of the cluster.
+        jobs: of a plan.
+        client: of the cluster.
         out: the folder of the study, which all workers see.
         seconds: that a notebook is thought to take, by its name.
         threads: of a job; 0: as many as its worker has.

@@ -20,6 +20,7 @@ from course_lib.hear import listen
 from course_lib.lab import plan, record, run
 
 SOUND = "results/sound"  # beside `notebooks`: a folder a notebook
+CELL_CLASS = re.compile(r' class="(?:data|col_heading|row_heading|index_name|blank)[^"]*"')  # of a pandas Styler
 SILENT = "(a player or a slider: run the notebook to have it)"
 
 
@@ -93,6 +94,8 @@ def _silent(output: nbformat.NotebookNode, links: Mapping[bytes, str]) -> nbform
         output.data = {"text/markdown": f"♪ [{Path(link).name}]({link})", "text/plain": f"({link})"}
     elif "<audio" in html or "application/vnd.jupyter.widget-view+json" in data:
         output.data = {"text/plain": SILENT}
+    elif html:
+        data["text/html"] = CELL_CLASS.sub("", html)  # a third of a table, and no style asks for them
     if "image/png" in data:
         data["image/png"] = _with_fewer_colours(data["image/png"])
     return output

@@ -228,7 +228,8 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
         raise ValueError(f'start = "night" is for networks of that size: choose profile = "night", not {profile!r}.')
     if begin == "scratch":
         parameters.pop("start", None)  # so that runs from before there was a choice are known as alike
-    device.precision(), device.xla()  # a wrong one ends the run here
+    device.precision()  # a wrong one ends the run here
+    device.xla()
     smoke = profiles.smoke()
     usual = files.runs_folder() / ("smoke" if smoke else "interactive") / notebook
     folder = Path(os.environ.get("COURSE_OUT") or usual)

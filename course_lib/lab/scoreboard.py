@@ -84,9 +84,9 @@ def rows(records: Sequence[record.Record], current: Sequence[record.Record] = ()
     What listeners said wins over a proxy, the listening test with most listeners over others. Runs of a larger profile
     win over those of a smaller one; of runs alike in all parameters and data the latest counts; runs with changed
     settings are left out. `measured` is the mean over the runs, `low` and `high` its 95 % interval (None where there is
-    none), `seeds` how many there were of those `asked` for, `which` they were, `links` the folders of the runs, `data`
-    in words ("" where no run has measured the claim). `here` is the same row of the `current` runs, None where they did
-    not measure it; its verdict is "" where they had fewer seeds than it takes.
+    none), `seeds` how many there were of those `asked` for and `seed_numbers` which, `links` the folders of the runs,
+    `data` in words ("" where no run has measured the claim). `here` is the same row of the `current` runs, None where
+    they did not measure it; its verdict is "" where they had fewer seeds than it takes.
     """
     counted, beside = record.latest(records), record.latest(current)
     found = []
@@ -136,7 +136,7 @@ def _row(claim: claims.Claim, data: str, records: Sequence[record.Record]) -> di
         "data": data,
         "profile": profile,
         "seeds": len({run.seed for run in runs}),
-        "which": sorted({run.seed for run in runs}),
+        "seed_numbers": sorted({run.seed for run in runs}),
         "heard_by": by_ear[1].heard.listeners if by_ear and by_ear[1].heard else 0,
         "proxy": claim.listeners and bool(runs) and not by_ear,
         "device": ", ".join(sorted({run.device for run in runs})),
@@ -229,7 +229,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "line": row["rule"],
         "data": row["data"] or "–",
         "profile": row["profile"] or "–",
-        "seeds": ", ".join(map(str, row["which"])) or "–",
+        "seeds": ", ".join(map(str, row["seed_numbers"])) or "–",
         "verdict": _judged(row | {"reason": "; ".join(filter(None, [row["reason"], row["apart"]]))}),
         **beside,
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 import run_records
@@ -698,6 +699,15 @@ def test_what_was_printed_line_by_line_is_committed_as_one_output():
     cleaned = committed.clean(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
     assert [output.get("text") for output in cleaned] == ["epoch 1\nepoch 2\n", None, "done\n"]
     assert cleaned[1].data == {"text/plain": "a table"}
+
+
+def test_a_table_is_committed_without_the_classes_of_its_cells():
+    styled = pd.DataFrame({"a": [1, 2]}).style.highlight_max(color="red").to_html(table_uuid="x")
+    cell = nbformat.v4.new_code_cell("table")
+    cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": styled})]
+    html = committed.clean(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs[0].data["text/html"]
+    assert 'class="data' in styled and "class=" not in html
+    assert '<td id="T_x_row1_col0" >2</td>' in html and "#T_x_row1_col0" in html, "its colour stays"
 
 
 def test_a_committed_notebook_links_the_music_that_it_played_but_none_that_is_real(tmp_path):
