@@ -1,4 +1,4 @@
-"""Sound from a score, offline: in the notebook and on disk."""
+"""Sound from a score, offline: in the notebook and on disk. Of a longer piece its first five minutes sound."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from course_lib.hear import soundfont
 
 COMPRESSION = 0.8  # of Ogg, 0 to 1: half the size of the default, the spectrum to 8 kHz off by 0.7 dB on average
 CLIP_SECONDS = 12
+MOST_SECONDS = 300  # of a piece that sound: 100 MiB of audio, where an untrained network may write half an hour
 WRITE_BLOCK = 2**16  # frames handed to the Ogg encoder at once: libsndfile 1.2.2 crashes on five minutes in one array
 
 
 def render(score: symusic.Score) -> np.ndarray:
     """Audio of a score: float32 `(samples, 2)` at 44,100 Hz, its peak at 0.9 unless it is silent."""
     audio = _audio(score)
-    return np.ascontiguousarray(audio * _gain(audio), "float32")
+    audio *= _gain(audio)
+    return audio
 
 
 def ogg(score: symusic.Score) -> bytes:
@@ -122,6 +124,10 @@ def _alone(score: symusic.Score, track: symusic.Track, pitches: Collection[int] 
 
 def _audio(score: symusic.Score) -> np.ndarray:
     """(samples, 2), as loud as the synthesizer makes it; a second of silence where there are no notes."""
+    if score.to("second").end() > MOST_SECONDS:
+        score = score.to("second").clip(0.0, MOST_SECONDS)  # notes that begin in it
+        for note in (note for track in score.tracks for note in track.notes):
+            note.duration = min(note.duration, MOST_SECONDS - note.time)
     if score.note_num() == 0:
         return np.zeros((soundfont.SAMPLE_RATE, 2), "float32")
     if soundfont.length(pitch for *_, pitch in soundfont.sounds(score)) <= soundfont.MOST_KEPT:
@@ -130,9 +136,8 @@ def _audio(score: symusic.Score) -> np.ndarray:
     for track in score.tracks:  # some sounds after another, as all together are most of a GiB
         for pitches in soundfont.portions({note.pitch for note in track.notes}):
             part = soundfont.render(_alone(score, track, pitches))
-            longer, shorter = (audio, part) if len(audio) > len(part) else (np.array(part), audio)
-            longer[: len(shorter)] += shorter
-            audio = longer
+            audio, shorter = (audio, part) if len(audio) > len(part) else (part, audio)
+            audio[: len(shorter)] += shorter
     return audio
 
 
@@ -144,7 +149,7 @@ def _small(audio: np.ndarray) -> np.ndarray:
 
 
 def _gain(audio: np.ndarray) -> float:
-    return 0.9 / max(1e-9, np.abs(audio).max())
+    return 0.9 / max(1e-9, audio.max(), -audio.min())
 
 
 def _encoded(audio: np.ndarray, rate: int = soundfont.SAMPLE_RATE) -> bytes:

@@ -19,7 +19,7 @@ import symusic
 SAMPLE_RATE = 44_100  # Hz
 ZONES, GENERATORS, SAMPLES = b"ibag", b"igen", b"shdr"  # tables of a SoundFont 2 file, its last part
 ROOT_KEY, SAMPLE = 58, 53  # generators of a zone
-MOST_KEPT = 200  # the audio that the synthesizer keeps, in sounds as long as middle C; one of strings takes 1.5 MiB
+MOST_KEPT = 100  # the audio that the synthesizer keeps, in sounds as long as middle C; one of strings takes 1.5 MiB
 HEADER, HEADER_ROOT_KEY = 46, 40  # bytes of a sample's header, and the place of its root key
 
 _kept: set[tuple[int, bool, int]] = set()  # sounds that the synthesizer has made
@@ -31,10 +31,15 @@ def render(score: symusic.Score) -> np.ndarray:
     _kept |= sounds(score)
     if length(pitch for *_, pitch in _kept) > MOST_KEPT:
         synthesizer.cache_clear()
-        with suppress(OSError, AttributeError, TypeError):  # glibc alone has it, and alone needs it
-            ctypes.CDLL(None).malloc_trim(0)
         _kept = sounds(score)
+    give_back()
     return np.asarray(synthesizer().render(score, stereo=True)).T
+
+
+def give_back() -> None:
+    """Give the memory that was freed, here or in a training before, back to the system."""
+    with suppress(OSError, AttributeError, TypeError):  # glibc alone has it, and alone needs it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def sounds(score: symusic.Score) -> set[tuple[int, bool, int]]:

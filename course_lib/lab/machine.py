@@ -1,14 +1,20 @@
-"""What this machine has for runs: cores, memory, GPUs."""
+"""What this machine has for runs, cores, memory and GPUs, and what of its memory a run gives back."""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from contextlib import suppress
+from functools import cache
 
+import IPython
 import psutil
 
+from course_lib.hear import soundfont
 from course_lib.learn import device
+
+LEFT = 32 * 2**20  # bytes that cells may leave behind before memory is given back
 
 
 def workers(jobs: int, need_mib: float) -> tuple[int, int]:
@@ -35,6 +41,27 @@ def variables(threads: int = 0) -> dict[str, str]:
     return device.MEMORY_GROWTH | (
         dict.fromkeys(names, str(threads)) | {"TF_NUM_INTEROP_THREADS": "1"} if threads else {}
     )
+
+
+@cache
+def give_back_after_cells() -> None:
+    """In a notebook, from now on: give back the memory of what no cell can reach any more, such as networks built anew.
+
+    Python by itself looks for that seldom where so much is imported.
+    """
+    if (shell := IPython.get_ipython()) is None:
+        return
+    process, kept = psutil.Process(), 0
+    gc.freeze()  # what is imported is looked through no more: a hundredth of a second in place of half a second
+
+    def give_back(*_) -> None:
+        nonlocal kept
+        if process.memory_info().rss > kept + LEFT:
+            gc.collect()
+            soundfont.give_back()
+            kept = process.memory_info().rss
+
+    shell.events.register("post_run_cell", give_back)
 
 
 def cores() -> int:

@@ -17,7 +17,7 @@ import symusic
 
 from course_lib import files
 from course_lib.hear import listen
-from course_lib.lab import claims, provenance, schema
+from course_lib.lab import claims, machine, provenance, schema
 from course_lib.lab.schema import Code, Data, Heard, Measured, Music, Record, System, Training, find, latest, load
 from course_lib.learn import device, profiles
 from course_lib.music import corpus, midi
@@ -228,6 +228,7 @@ def start(notebook: str, profile: str, seed: int, data: str | Path, **parameters
         raise ValueError(f'start = "night" is for networks of that size: choose profile = "night", not {profile!r}.')
     if begin == "scratch":
         parameters.pop("start", None)  # so that runs from before there was a choice are known as alike
+    machine.give_back_after_cells()
     device.precision()  # a wrong one ends the run here
     device.xla()
     smoke = profiles.smoke()

@@ -154,6 +154,16 @@ def test_five_minutes_are_written_whole():
         assert np.abs(file.read(20_000)).max() > 0.1
 
 
+def test_of_half_an_hour_five_minutes_sound_and_the_midi_file_is_whole(tmp_path):
+    notes = [(10 * place, 1, 48 + place % 36) for place in range(360)]  # at 120 a minute
+    midi, ogg = listen.save(score_of(*notes, (595, 3_000, 60)), tmp_path / "long")
+    assert symusic.Score(midi).note_num() == 361
+    with soundfile.SoundFile(ogg) as file:
+        assert 299.9 < file.frames / file.samplerate < 305
+    late = score_of((1_000, 1, 60))
+    assert not listen.render(late).any() and len(listen.render(late)) == 44_100
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 @pytest.mark.parametrize(("limit", "left"), [(20, []), (10_000, ["tune.mid"])])
 def test_a_disk_that_fills_up_leaves_nothing_half_written(limit, left, tmp_path):

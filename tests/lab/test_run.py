@@ -282,6 +282,39 @@ def test_a_run_leaves_the_executed_notebook_its_result_and_a_report(notebooks, c
     assert "COURSE_OUT" not in os.environ
 
 
+def test_what_a_cell_leaves_out_of_reach_is_given_back(notebooks, capfd):
+    leave = """
+import gc, weakref
+gc.disable()
+class Ring:
+    pass
+ring = Ring()
+ring.itself, ring.memory = ring, b"x" * 2**26
+left = weakref.ref(ring)
+del ring
+print("in the cell:", left() is not None)
+"""
+    begin = 'from course_lib.lab import record\nrun = record.start("NAME", profile, seed, data)'
+    after = 'print("after it:", left() is not None)\nrun.finish()'
+    write_notebook(notebooks / "02_good.ipynb", PARAMETERS, begin, leave, after)
+    assert command("run 02 --out out") == 0
+    printed = capfd.readouterr().out
+    assert "in the cell: True" in printed and "after it: False" in printed
+
+
+@pytest.mark.parametrize("home", ["writable", "not"])
+def test_the_players_of_a_run_may_play(home, notebooks, tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter" / "data"))
+    if home == "not":
+        (tmp_path / "jupyter").touch()
+    assert command("run 02 --out out") == 0
+    if home == "writable":
+        executed = nbformat.read("out/02_good/02_good.ipynb", as_version=4)
+        assert nbformat.sign.NotebookNotary().check_signature(executed)
+        executed.cells[1].source = "print('something else')"
+        assert not nbformat.sign.NotebookNotary().check_signature(executed)
+
+
 def test_a_run_ends_with_the_piece_to_hear_first(notebooks, capsys):
     pieces = """
 import symusic
