@@ -76,6 +76,7 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
         table=TABLE,
         different=scoreboard.different_data(counted),
         systems=compare.systems(counted),
+        pieces=[piece for entry in entries for piece in _made(entry)],
         in_words=compare.in_words,
         entries=entries,
         anchors={str(entry["folder"]): f"run-{count}" for count, entry in enumerate(entries, 1)},
@@ -86,6 +87,13 @@ def write(roots: Sequence[Path], target: Path, mix_data: bool = True) -> Path:
         partial.write_bytes(html.encode(errors="replace"))
     pictures.remove_unused(files, html)
     return target
+
+
+def _made(entry: dict) -> list[tuple[str, Path]]:
+    """Caption and Ogg file of each piece that a run made, the one to hear first before the others."""
+    music = sorted(entry["result"].music if entry["result"] else [], key=lambda piece: not piece.first)
+    files = [(piece.caption, entry["folder"] / piece.ogg) for piece in music if piece.ogg and not piece.real]
+    return [(caption, ogg) for caption, ogg in files if ogg.is_file()]
 
 
 def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) -> Path:

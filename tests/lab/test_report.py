@@ -118,8 +118,9 @@ def test_one_run_is_shown_with_all_it_left(tmp_path):
     assert "84 s. Peak memory 1,234 MiB. CPU: a small one." in page.text
     assert "pitch class entropy 2.5 (2.25 to 2.75) 2.88 0.625" in page.text
     assert "LSTM NLL, nats a note 1.5 3 (class frequencies) yes" in page.text
-    (audio,) = page.all("audio")
-    assert audio["preload"] == "none" and "controls" in audio and audio["aria-label"] == CAPTION
+    first, audio = page.all("audio")
+    assert first["aria-label"] == CAPTION and audio["preload"] == "none"
+    assert "controls" in audio and audio["aria-label"] == CAPTION
     everything, roll, figure = page.all("img")
     assert everything["alt"] == board.ALT and everything["loading"] == "eager"
     assert roll["alt"] == f"Piano roll: {CAPTION}" and int(roll["width"] or 0) > 300
@@ -182,7 +183,7 @@ def test_a_damaged_result_is_named_and_the_others_shown(content, tmp_path):
     with pytest.warns(UserWarning, match="bad/result.json is damaged"):
         page = write(tmp_path)
     assert "Failed: result.json is damaged: run the notebook again." in page.text
-    assert len(page.all("article")) == 2 and len(page.all("audio")) == 1
+    assert len(page.all("article")) == 2 and len(page.all("audio")) == 2  # at the head and in its article
 
 
 def test_missing_files_are_told_and_there_is_no_roll_of_drums_or_damage(tmp_path, recwarn):
@@ -353,7 +354,19 @@ def test_without_systems_the_report_says_so(tmp_path):
     make_run(tmp_path / "run")
     page = write(tmp_path)
     assert "All systems compared No run here recorded systems." in page.text
-    assert "What the systems sound like No run here recorded systems." in page.text
+    assert "What the systems sound like" not in page.text
+
+
+def test_a_report_without_systems_begins_with_what_the_run_made(tmp_path):
+    files = {"midi": "song.mid", "ogg": "song.ogg"}
+    later, first = ({"name": name, "caption": f"The {name} piece.", **files} for name in ("later", "first"))
+    real = {"name": "real", "caption": "By Mozart.", "real": True, **files}
+    folder = make_run(tmp_path / "run", music=[later, real, first | {"first": True}])
+    page = write(tmp_path)
+    made = page.text[page.text.index("What this run made") : page.text.index("What was found")]
+    assert made.strip() == "What this run made The first piece. The later piece."
+    (folder / "song.ogg").unlink()
+    assert "What this run made" not in write(tmp_path).text
 
 
 def test_systems_are_set_side_by_side(systems, tmp_path):
@@ -379,7 +392,7 @@ def test_systems_are_set_side_by_side(systems, tmp_path):
     (region,) = [element for element in page.all("div") if element.get("class") == "scroll"]
     assert region["tabindex"] == "0" and region["role"] == "region"
     assert [row for row in page.all("tr") if row.get("class") == "reference"] == [{"class": "reference"}]
-    assert "systems-band" not in (tmp_path / "index.html").read_text() and "No run here recorded" in page.text
+    assert "systems-band" not in (tmp_path / "index.html").read_text()
 
 
 def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkeypatch):
