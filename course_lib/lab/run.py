@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat.sign
 from filelock import FileLock, Timeout
+from jupyter_core.paths import jupyter_data_dir
 
 from course_lib import UsageError, files
 from course_lib.lab import estimate, machine, plan, record, report
@@ -117,7 +118,8 @@ def execute_all(jobs: Sequence[plan.Job]) -> list[str]:
 def _trust(jobs: Sequence[plan.Job]) -> None:
     """Sign the executed notebooks: JupyterLab takes the sound out of the players of one that nobody has vouched for."""
     with suppress(OSError, sqlite3.Error):  # a home that cannot be written: `jupyter trust` remains
-        notary = nbformat.sign.NotebookNotary()
+        # without the folder it would start an application of Jupyter, which sets up the logging of all libraries anew
+        notary = nbformat.sign.NotebookNotary(data_dir=jupyter_data_dir())
         for job in jobs:
             if job.executed.exists():
                 notary.sign(nbformat.read(job.executed, as_version=4))

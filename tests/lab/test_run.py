@@ -310,9 +310,10 @@ def test_the_players_of_a_run_may_play(home, notebooks, tmp_path, monkeypatch):
     assert command("run 02 --out out") == 0
     if home == "writable":
         executed = nbformat.read("out/02_good/02_good.ipynb", as_version=4)
-        assert nbformat.sign.NotebookNotary().check_signature(executed)
+        notary = nbformat.sign.NotebookNotary(data_dir=str(tmp_path / "jupyter" / "data"))
+        assert notary.check_signature(executed)
         executed.cells[1].source = "print('something else')"
-        assert not nbformat.sign.NotebookNotary().check_signature(executed)
+        assert not notary.check_signature(executed)
 
 
 def test_a_run_ends_with_the_piece_to_hear_first(notebooks, capsys):
