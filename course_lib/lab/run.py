@@ -118,8 +118,10 @@ def execute_all(jobs: Sequence[plan.Job]) -> list[str]:
 def _trust(jobs: Sequence[plan.Job]) -> None:
     """Sign the executed notebooks: JupyterLab takes the sound out of the players of one that nobody has vouched for."""
     with suppress(OSError, sqlite3.Error):  # a home that cannot be written: `jupyter trust` remains
+        folder = jupyter_data_dir()
+        Path(folder).mkdir(parents=True, exist_ok=True)  # where JupyterLab was never started
         # without the folder it would start an application of Jupyter, which sets up the logging of all libraries anew
-        notary = nbformat.sign.NotebookNotary(data_dir=jupyter_data_dir())
+        notary = nbformat.sign.NotebookNotary(data_dir=folder)
         for job in jobs:
             if job.executed.exists():
                 notary.sign(nbformat.read(job.executed, as_version=4))
