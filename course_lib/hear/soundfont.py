@@ -31,13 +31,13 @@ def render(score: symusic.Score) -> np.ndarray:
     _kept |= sounds(score)
     if length(pitch for *_, pitch in _kept) > MOST_KEPT:
         synthesizer.cache_clear()
+        give_back()
         _kept = sounds(score)
-    give_back()
     return np.asarray(synthesizer().render(score, stereo=True)).T
 
 
 def give_back() -> None:
-    """Give the memory that was freed, here or in a training before, back to the system."""
+    """Give the memory that was freed back to the system."""
     with suppress(OSError, AttributeError, TypeError):  # glibc alone has it, and alone needs it
         ctypes.CDLL(None).malloc_trim(0)
 

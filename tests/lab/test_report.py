@@ -393,6 +393,7 @@ def test_systems_are_set_side_by_side(systems, tmp_path):
     assert region["tabindex"] == "0" and region["role"] == "region"
     assert [row for row in page.all("tr") if row.get("class") == "reference"] == [{"class": "reference"}]
     assert "systems-band" not in (tmp_path / "index.html").read_text()
+    assert "What the systems sound like" not in page.text  # none has a piece
 
 
 def test_each_system_has_a_player_of_its_first_seconds(systems, tmp_path, monkeypatch):
