@@ -16,6 +16,7 @@ from course_lib import files
 from course_lib.lab.schema import Heard, Record
 from course_lib.learn.profiles import PROFILES
 
+BESIDE = 0.25  # cores that other programs may keep busy while seconds are compared: an editor and a runner
 FEWEST_LISTENERS = 5  # for a verdict: fewer agree by chance too often (see `listening.analysis`)
 
 
@@ -40,7 +41,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     suspect: float = math.nan  # a figure beyond this is too good to stand before a leak is ruled out
     networks: list[str] = []  # which must have beaten their baselines, as `Run.baseline` names them; "*": every one
     seeds: int = 3  # for a verdict, at least
-    timed: bool = False  # it compares seconds: nothing may run beside its notebook
+    timed: bool = False  # it compares seconds: nothing may run beside its notebook (see `disturbed`)
 
     @property
     def rule(self) -> str:
@@ -144,6 +145,29 @@ def not_learned(claim: Claim, runs: Sequence[Record]) -> str:
         if any(training is None or training.still_improving for training in trainings):
             return f"{network} was still improving when its training ended"
     return ""
+
+
+def checked(judged: Verdict, claim: Claim, runs: Sequence[Record]) -> Verdict:
+    """The verdict, or why there is none: networks that had not learned, or seconds that were compared in company."""
+    if judged.verdict in ("needs listeners", "not run"):
+        return judged
+    if reason := disturbed(claim, runs):
+        return judged._replace(verdict="not run", reason=reason)
+    if reason := not_learned(claim, runs):
+        return judged._replace(verdict="not learned", reason=reason)
+    return judged
+
+
+def disturbed(claim: Claim, runs: Sequence[Record]) -> str:
+    """Why these runs cannot judge a claim that compares seconds: something else kept the machine busy; "" if they can.
+
+    A record that does not say what ran beside it cannot either.
+    """
+    most = max((math.inf if run.beside is None else run.beside for run in runs), default=0)
+    if not claim.timed or most <= BESIDE:
+        return ""
+    how = f"other programs kept {most:.1f} cores busy" if math.isfinite(most) else "it is not known what ran"
+    return f"it compares seconds, and {how} beside its runs"
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:

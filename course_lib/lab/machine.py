@@ -51,17 +51,30 @@ def give_back_after_cells() -> None:
     """
     if (shell := IPython.get_ipython()) is None:
         return
-    process, kept = psutil.Process(), 0
+    kept = 0
     gc.freeze()  # what is imported is looked through no more: a hundredth of a second in place of half a second
 
     def give_back(*_) -> None:
         nonlocal kept
-        if process.memory_info().rss > kept + LEFT:
+        if _process().memory_info().rss > kept + LEFT:
             gc.collect()
             soundfont.give_back()
-            kept = process.memory_info().rss
+            kept = _process().memory_info().rss
 
     shell.events.register("post_run_cell", give_back)
+
+
+def busy_beside() -> float:
+    """Cores, of those that this process may use, that other programs kept busy since the last call, on average."""
+    percents = psutil.cpu_percent(percpu=True)
+    ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(percents))
+    busy = sum(percents[core] for core in ours if core < len(percents))
+    return round(max(0.0, busy - _process().cpu_percent()) / 100, 2)
+
+
+@cache
+def _process() -> psutil.Process:
+    return psutil.Process()  # which remembers when it was last asked
 
 
 def cores() -> int:

@@ -61,7 +61,8 @@ VERDICTS = {
     ),
     "not run": Kind(
         *("○", "o", "#777777"),
-        "no run of the profile and on the data that the claim needs has measured it; a figure shown is of another",
+        "no run of the profile and on the data that the claim needs has measured it, or, of seconds, with "
+        "nothing beside it; a figure shown is of another",
         "not run at the scale or on the data needed",
     ),
 }
@@ -126,8 +127,7 @@ def _row(claim: claims.Claim, data: str, records: Sequence[record.Record]) -> di
         runs, values = [run for run, _ in pairs], [entry.value for _, entry in pairs]
         name = runs[0].data.name if runs else ""
         judged = claims.verdict(claim, values, profile, name, len({run.seed for run in runs}))
-        if judged.verdict not in ("needs listeners", "not run") and (reason := claims.not_learned(claim, runs)):
-            judged = judged._replace(verdict="not learned", reason=reason)
+        judged = claims.checked(judged, claim, runs)
     reasons = [judged.reason, LISTEN if judged.verdict == "needs listeners" else "", _mixed(runs)]
     reasons.append(f"{changed} with changed settings left out" if changed else "")
     return row | {

@@ -7,7 +7,7 @@ import pytest
 from run_records import beside, record
 
 from course_lib import files, music
-from course_lib.lab import claims, provenance, scoreboard
+from course_lib.lab import claims, machine, provenance, scoreboard
 from course_lib.lab import record as records
 
 
@@ -373,3 +373,35 @@ def test_a_run_says_where_its_figure_lies_among_the_committed_ones(start, tmp_pa
     assert run.usual("GRU") == "GRU: in 2 committed runs 4.000 to 5.000, here 4.500, in that band."
     run.baseline("GRU", "NLL, nats a note", 3.5, {"bigram": 9.0})
     assert run.usual("GRU").endswith("here 3.500, below that band.")
+
+
+# ---------------------------------------------------------------- seconds
+
+
+@pytest.mark.parametrize(
+    "beside, why",
+    [
+        ([0.1, 0.0, 0.25], ""),
+        ([0.1, 0.9, 0.0], "other programs kept 0.9 cores busy beside its runs"),
+        ([0.0, 0.0, None], "it is not known what ran beside its runs"),
+    ],
+)
+def test_seconds_are_compared_only_where_nothing_ran_beside(beside, why):
+    found = runs(GRU=[1.0] * 3)
+    for run, cores in zip(found, beside, strict=True):
+        run.beside = cores
+    judged = claims.verdict(rule(above=0.0), [1.0] * 3)
+    assert claims.checked(judged, rule(above=0.0), found) == judged
+    timed = claims.checked(judged, rule(above=0.0, timed=True), found)
+    assert timed.verdict == ("not run" if why else "reproduced")
+    assert timed.reason == (f"it compares seconds, and {why}" if why else "")
+
+
+def test_a_run_counts_the_cores_that_others_kept_busy(start, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2}, raising=False)
+    monkeypatch.setattr("psutil.cpu_percent", lambda percpu: [90.0, 100.0, 70.0])
+    monkeypatch.setattr("psutil.Process.cpu_percent", lambda process: 120.0)
+    assert machine.busy_beside() == 0.4
+    run = start()
+    run.finish()
+    assert records.load(run.folder)[0].beside == 0.4
