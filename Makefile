@@ -19,9 +19,11 @@ test: corpus
 	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 	$(KEEP_MEMORY) COURSE_SMOKE=1 python -m pytest -n 3 --dist loadfile --nbval-lax notebooks
 
-# Every wrong answer to an exercise in its whole notebook, trainings cut: half an hour or more
+# Every wrong answer to an exercise in its whole notebook, trainings cut, and all right ones and none through
+# `course check`: an hour or more
 check-answers: corpus
 	COURSE_CHECK_ANSWERS=1 COURSE_SMOKE=1 python -m pytest -n 2 tests/course/test_wrong_answers.py
+	COURSE_CHECK_ANSWERS=1 python -m pytest tests/course/test_grade.py -k "solution_has_full"
 
 coverage: corpus
 	python -m pytest -n 2 --dist loadfile --cov=course_lib --cov=data_scripts tests

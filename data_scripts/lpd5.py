@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from distributed import Client, as_completed
+from distributed import Client, KilledWorker, as_completed
 from scipy.sparse import csc_matrix
 from tqdm import tqdm
 
@@ -294,6 +294,9 @@ def main(arguments: list[str] | None = None) -> int:
             prepare(songs, out, args.steps, client)
     except (UsageError, ValueError) as error:
         print(f"!!  {error}", file=sys.stderr)
+        return 1
+    except KilledWorker:
+        print("!!  A worker was lost again and again: take fewer --jobs; what is done is kept.", file=sys.stderr)
         return 1
     except OSError as error:
         advice = "free some disk space, or give --out (or set COURSE_CACHE to) a folder that can be written"

@@ -27,6 +27,7 @@ def slurm(args: argparse.Namespace) -> SLURMCluster:
         account=args.account,
         cores=args.cores,
         processes=1,
+        interface=args.interface,
         memory=args.memory,
         walltime=f"{args.minutes // 60:02}:{args.minutes % 60:02}:00",
         python=sys.executable,
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, default=0, help="of a worker, which uses one (default 0)")
     parser.add_argument("--queue", help="partition (default: the user's)")
     parser.add_argument("--account", help="to which the time is charged (default: the user's)")
+    parser.add_argument("--interface", help="network over which all talk, such as ib0 (default: the first)")
     parser.add_argument("--show", action="store_true", help="print the job script of a worker, and stop")
     args = parser.parse_args(given[:split])
     if args.minutes <= MARGIN:

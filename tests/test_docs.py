@@ -1,5 +1,6 @@
 """README and the pages in docs/: short, linked, and true of what is there."""
 
+import json
 import re
 from urllib.parse import unquote
 
@@ -34,6 +35,27 @@ def test_each_page_has_one_title_and_is_found_from_readme(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert text.startswith("# ") and len(re.findall(r"^# ", text, flags=re.MULTILINE)) == 1
     assert page.name == "index.md" or f"docs/{page.name}" in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("chapter", sorted((files.ROOT / "docs" / "guide").glob("*.md")), ids=lambda path: path.stem)
+def test_figures_of_the_guide_stand_in_its_notebook(chapter):
+    """But for what wrong answers to an exercise give, where the right figure is said beside them."""
+    [path] = (files.ROOT / "notebooks").glob(f"{chapter.stem}*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    texts = [cell["source"] for cell in cells] + [output.get("text", "") for output in outputs]
+    texts += [each for output in outputs for kind, each in output.get("data", {}).items() if kind.startswith("text")]
+    shown = {float(number) for text in texts for number in re.findall(r"\d+\.\d+", "".join(text))}
+    items = re.split(r"\n(?=\d\. |## )", chapter.read_text(encoding="utf-8"))
+    of_exercises = re.compile(r"\d\. .*((is|are) right|[Ee]xercises? [2-5]|In the exercises)", re.DOTALL)
+    told = "\n".join(item for item in items if not of_exercises.match(item))
+
+    def stands(figure: str) -> bool:
+        near = 0.5001 * 10.0 ** -len(figure.partition(".")[2])
+        return any(abs(each - float(figure)) <= near or abs(100 * each - float(figure)) <= near for each in shown)
+
+    missing = [figure for figure in re.findall(r"(?<![\d.])\d+\.\d+(?![\d.]*\d)", told) if not stands(figure)]
+    assert not missing
 
 
 def test_every_notebook_stands_in_readme():

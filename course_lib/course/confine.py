@@ -31,7 +31,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def write_only_in(folder: Path) -> bool:
-    """Whether this process, and what it starts, can from now on write in `folder` alone (and in shared memory)."""
+    """Whether this process, and what it starts, can from now on write in `folder` alone."""
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -42,7 +42,7 @@ def write_only_in(folder: Path) -> bool:
     ruleset = _Ruleset(rights, 0, SCOPE_SIGNAL * (abi >= 6))
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
     rules = libc.syscall(CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(size), 0)
-    for path in (folder, Path("/dev/shm"), Path("/dev/null")):
+    for path in (folder, Path("/dev/null")):
         if path.exists():
             allowed = rights if path.is_dir() else rights & (WRITE_FILE | TRUNCATE)
             rule = _PathBeneath(allowed, os.open(path, os.O_PATH | os.O_CLOEXEC))

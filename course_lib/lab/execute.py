@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -31,6 +32,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**27),
     "MALLOC_TOP_PAD_": str(2**26),  # or each thread's memory would go back as a whole
 }
+FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT)))  # what a notebook's error says where its disk was full
 DIED = "The kernel died: the memory ran out, or a library crashed (kernel.log may tell)."
 
 
@@ -57,7 +59,7 @@ def execute(
             which is then the notebook's own.
 
     Raises:
-        OSError: a file could not be written, as on a full disk.
+        OSError: a file could not be written, by this process or by the notebook's, as on a full disk.
         Stopped: by `watch`.
     """
     result, error_file, log_file = (job.folder / name for name in ("result.json", "error.txt", "kernel.log"))
@@ -90,6 +92,9 @@ def execute(
             error = "SystemExit: the notebook stopped before its last cell."
     except papermill.PapermillExecutionError as caught:
         error = f"{caught.ename}: {caught.evalue}".strip()
+        if any(words in error for words in FULL):
+            result.unlink(missing_ok=True)
+            raise OSError(errno.ENOSPC, FULL[0], str(job.folder)) from caught
     except (KeyboardInterrupt, Exception) as caught:
         # Neither a stop nor a full disk is the notebook's failure. A time-out is an OSError without errno.
         if isinstance(caught, KeyboardInterrupt) or getattr(caught, "errno", None):

@@ -9,13 +9,14 @@ from data_scripts import slurm
 
 
 def test_the_job_script_of_a_worker(capsys):
-    words = "--gpus 1 --minutes 90 --cores 8 --memory 32GB --queue gpu --account lab --show -- --profile paper"
-    assert slurm.main(words.split()) == 0
+    words = "--gpus 1 --minutes 90 --cores 8 --memory 32GB --queue gpu --account lab --interface lo --show"
+    assert slurm.main([*words.split(), "--", "--profile", "paper"]) == 0
     script = capsys.readouterr().out
     for line in ("-p gpu", "-A lab", "--cpus-per-task=8", "-t 01:30:00", "--gres=gpu:1"):
         assert f"#SBATCH {line}\n" in script
     [worker] = re.findall(r"^.* -m distributed.cli.dask_worker .*$", script, re.MULTILINE)
     assert f"--resources {cluster.PLACE}=1 --lifetime 80m" in worker and "--nthreads 8" in worker
+    assert "--interface lo" in worker
     assert "--nworkers" not in worker, "one notebook a job"
 
 

@@ -11,13 +11,14 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import psutil
 import pytest
 
 from course_lib import cli, files
-from course_lib.lab import cluster, estimate, machine, plan, progress, record, schema, scoreboard
+from course_lib.lab import cluster, estimate, machine, plan, progress, provenance, record, schema, scoreboard
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -117,7 +118,8 @@ SEEDS = {"seed=0": 0.1, "seed=1": 1.1, "seed=2": 2.1}  # the losses of runs that
 
 
 def test_runs_side_by_side_leave_what_they_leave_one_after_another(place, capsys):
-    write(place / "notebooks", "03_fails", "raise ValueError('No song is long.')")
+    counts = 'import os\nfrom pathlib import Path\n(Path(os.environ["COURSE_OUT"]) / "starts").open("a").write("x")\n'
+    write(place / "notebooks", "03_fails", counts + "raise ValueError('No song is long.')")
     write(place / "notebooks", "04_reads", "print(1)", "state = out = None", tags=("parameters", "reads-runs"))
     assert cli.main(["run", "02", "--seed", "0", "1", "2", "--out", "alone"]) == 0
     capsys.readouterr()
@@ -132,6 +134,8 @@ def test_runs_side_by_side_leave_what_they_leave_one_after_another(place, capsys
     ends = re.findall(r"^\[\d/9\] (\d\d)", said.out, re.MULTILINE)
     assert ends[-3:] == ["04"] * 3, "what reads the others runs last"
     assert "3 of 9 failed:" in said.err
+    failed = [path.read_text() for path in Path("out/03_fails").rglob("starts")]
+    assert failed == ["x"] * 3, "what fails by itself is not tried again"
     page = Path("out/status.html").read_text()
     assert "9 of 9 ended, 0 running, 0 waiting" in page and "http-equiv" not in page
     assert "epoch 10/10  loss 0.100" in Path("out/02_learns/seed=1/output.log").read_text()
@@ -285,28 +289,43 @@ def test_a_worker_that_is_killed_costs_no_more_than_the_epoch(place):
 
 
 def test_a_run_whose_worker_is_lost_again_and_again_is_given_up(place):
-    lethal = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time; time.sleep(5)"
+    lethal = (
+        "import os, signal, time\nopen(os.environ['COURSE_OUT'] + '/starts', 'a').write('x')\n"
+        "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(5)"
+    )
     write(place / "notebooks", "03_kills", "import os\n(lambda: None)()", lethal)
     runner = start("--jobs", "2")
     assert runner.wait(300) == 1
     said = runner.stdout.read()
     assert "03_kills: Its worker was lost, again and again." in said and "02_learns ... done in" in said
+    assert Path("out/03_kills/starts").read_text() == "x" * 4, "once, and three times on other workers"
 
 
 def test_the_runner_is_killed_at_any_moment(place):
-    moments = random.Random(0)
-    for _ in range(10):
-        runner = start("--seed", "0", "1", "2", "--jobs", "2")
-        try:
-            runner.wait(moments.uniform(0.5, 6))
-        except subprocess.TimeoutExpired:
-            runner.kill()
-            runner.wait()
-        assert set(losses().items()) <= set(SEEDS.items()), "a result is whole or not there"
+    """Three times while it sets out, seven times while it trains, or as it ends."""
+    moments, seeds, in_training = random.Random(0), [str(seed) for seed in range(6)], 0
+    expected = {f"seed={seed}": 0.1 + float(seed) for seed in seeds}
+
+    def epochs() -> int:
+        return sum(int(path.read_text()) for path in Path("out").rglob("state"))
+
+    for number in range(10):
+        before, runner = epochs(), start("--seed", *seeds, "--jobs", "2")
+        if number < 3:
+            time.sleep(moments.uniform(0.5, 3))
+        else:
+            until(lambda before=before, runner=runner: epochs() > before or runner.poll() is not None)
+            time.sleep(moments.uniform(0, 0.8))
+        in_training += runner.poll() is None and epochs() > before
+        runner.kill()
+        runner.wait()
+        assert losses().items() <= expected.items(), "a result is whole or not there"
         until(lambda: not kernels_here(), 60)
-    last = start("--seed", "0", "1", "2", "--jobs", "2")
+    last = start("--seed", *seeds, "--jobs", "2")
     assert last.wait(300) == 0, last.stdout.read()
-    assert losses() == SEEDS
+    assert losses() == pytest.approx(expected)
+    assert in_training >= 5
+    assert any(first > 0 for seed in seeds for first, *_ in starts(f"02_learns/seed={seed}")), "from its last epoch"
     assert not [path for path in Path("out").rglob("*.partial*") if path.name.endswith(".partial.ipynb")]
 
 
@@ -375,12 +394,14 @@ def test_no_scheduler_answers(place, port, capsys):
 
 
 def test_a_scheduler_that_is_killed_and_started_again_goes_on(place, port):
-    with scheduler(port), worker(port):
-        runner = start("--seed", "0", "1", "--scheduler", f"tcp://127.0.0.1:{port}")
-        until(lambda: epoch("02_learns/seed=0") > 2)
-    until(lambda: not kernels_here(), 60)
-    with scheduler(port), worker(port):
-        assert runner.wait(300) == 0, runner.stdout.read()
+    """Its worker lives on, and ends its run by itself before another goes on with it."""
+    with worker(port):
+        with scheduler(port):
+            runner = start("--seed", "0", "1", "--scheduler", f"tcp://127.0.0.1:{port}")
+            until(lambda: epoch("02_learns/seed=0") > 2)
+        until(lambda: not kernels_here(), 60)
+        with scheduler(port), worker(port):
+            assert runner.wait(300) == 0, runner.stdout.read()
     assert "The scheduler went away: waiting for it" in runner.stdout.read()
     assert losses() == {name: SEEDS[name] for name in ("seed=0", "seed=1")}
     assert starts("02_learns/seed=0")[-1][0] >= 2
@@ -400,16 +421,79 @@ def test_a_worker_that_cannot_write_hands_its_job_on(place, port):
     assert runner.stdout.read().count("is left out: it could not write its files (a full disk?)") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_notebook_whose_worker_has_no_room_is_done_by_another(place, port):
+    writes = "import os\nwith open(os.environ['CHECKPOINTS'], 'w') as file:\n    file.write('x' * 100_000)\n"
+    write(place / "notebooks", "02_learns", writes, EPOCHS, FINISH)
+    full, room = ({"env": os.environ | {"CHECKPOINTS": path}} for path in ("/dev/full", os.devnull))
+    with scheduler(port), worker(port, **full), worker(port, **room):
+        runner = start("--seed", "0", "1", "2", "--scheduler", f"tcp://127.0.0.1:{port}")
+        assert runner.wait(300) == 0, runner.stdout.read()
+    assert losses() == SEEDS
+    assert runner.stdout.read().count("is left out: it could not write its files (a full disk?)") == 1
+
+
 def test_a_worker_that_closes_before_its_time_is_up_hands_its_job_on(place, port):
-    with scheduler(port), worker(port, "--lifetime", "20s"):
-        runner = start("--scheduler", f"tcp://127.0.0.1:{port}", "--seed", *"012345")
-        until(lambda: list(Path("out").rglob("state")))
+    write(place / "notebooks", "02_learns", EPOCHS.replace("time.sleep(0.2)", "time.sleep(3)"), FINISH)
+    with scheduler(port), worker(port, "--lifetime", "25s"):  # the run takes 30
+        runner = start("--scheduler", f"tcp://127.0.0.1:{port}")
+        until(lambda: epoch("02_learns"))
         with worker(port):
             assert runner.wait(300) == 0, runner.stdout.read()
-    assert len(losses()) == 6 and "was lost" not in runner.stdout.read()
+    assert list(losses().values()) == [0.1] and "was lost" not in runner.stdout.read()
+    (_, _, first_worker), (done, _, second_worker) = starts("02_learns")
+    assert done > 0 and first_worker != second_worker
 
 
 # ---------------------------------------------------------------- small parts
+
+
+def test_a_worker_must_have_the_versions_and_the_folder_of_the_study(tmp_path, monkeypatch):
+    package, versions = provenance.package_hash(), provenance.versions()
+    assert cluster.unfit(package, versions, tmp_path) == ""
+    assert cluster.unfit("0" * 12, versions, tmp_path) == "has other code of course_lib"
+    here = versions["keras"]
+    assert cluster.unfit(package, versions | {"keras": "2.0"}, tmp_path) == f"has keras {here}, not 2.0"
+    assert cluster.unfit(package, versions, tmp_path / "no") == f"does not see the folder {tmp_path / 'no'}"
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert cluster.unfit(package, versions, tmp_path) == f"cannot write to {tmp_path}"
+    monkeypatch.undo()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    assert cluster.unfit(package, versions, tmp_path) == f"has no room in {tmp_path}"
+
+
+def test_a_line_says_what_is_left_and_that_memory_runs_short_once(tmp_path, monkeypatch, capsys):
+    job = SimpleNamespace(name="02_learns", notebook=Path("02_learns.ipynb"), folder=tmp_path)
+    board = progress.Board([job], tmp_path, "", {"02_learns": 1000.0})
+    (tmp_path / progress.OUTPUT).write_text("epoch 2/10  loss 1.5\n")
+    board.begun[job.name] = time.monotonic() - 400
+    assert board.line(job) == "02_learns · 6 min 40 s · about 10 min 0 s left · epoch 2/10 loss 1.5"
+    memory = psutil.virtual_memory()._replace(total=10 * 2**30, available=2**30 // 2)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    for _ in range(2):
+        board.show()
+    told = "Memory runs short on this machine (0.5 of 10 GiB are left): stop with Ctrl-C"
+    assert capsys.readouterr().out.count(told) == 1
+
+
+def test_the_gpus_that_nvidia_smi_lists(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA A100 (UUID: GPU-1)'\necho 'GPU 1: NVIDIA A100 (UUID: GPU-2)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine.gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert machine.gpus() == ["1"]
+
+
+def test_kernels_talk_over_files_and_keep_their_history_in_memory(place):
+    asks = (
+        "from ipykernel.kernelapp import IPKernelApp\nassert IPKernelApp.instance().transport == 'ipc'\n"
+        "assert get_ipython().history_manager.hist_file == ':memory:'"
+    )
+    write(place / "notebooks", "02_learns", asks)
+    assert cli.main(["run", "--out", "out"]) == 0
 
 
 def test_the_last_epoch_is_read_from_the_end(tmp_path):

@@ -397,6 +397,11 @@ def test_seconds_are_compared_only_where_nothing_ran_beside(beside, why):
     assert timed.reason == (f"it compares seconds, and {why}" if why else "")
 
 
+def test_the_notebooks_that_compare_seconds():
+    timed = {notebook for notebook in map("{:02}".format, range(14)) if claims.compares_seconds(notebook, "night")}
+    assert timed == {"05", "07"} and not claims.compares_seconds("05", "quick")
+
+
 def test_a_run_counts_the_cores_that_others_kept_busy(start, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2}, raising=False)
     monkeypatch.setattr("psutil.cpu_percent", lambda percpu: [90.0, 100.0, 70.0])
