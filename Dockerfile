@@ -19,7 +19,7 @@ WORKDIR /home/course/course
 ENV VENV=/home/course/venv
 ENV PATH=$VENV/bin:$PATH
 # Some trainings are faster where freed memory is kept
-ENV MALLOC_MMAP_THRESHOLD_=16777216 MALLOC_TRIM_THRESHOLD_=134217728 MALLOC_TOP_PAD_=67108864
+ENV MALLOC_MMAP_THRESHOLD_=16777216 MALLOC_TRIM_THRESHOLD_=134217728 MALLOC_TOP_PAD_=67108864 MALLOC_ARENA_MAX=1
 
 COPY --chown=course:course requirements.txt ./
 RUN python -m venv $VENV \

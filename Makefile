@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Some trainings are faster where freed memory is kept (Linux; `run` sees to it itself: lab/execute.py)
-KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=16777216 MALLOC_TRIM_THRESHOLD_=134217728 MALLOC_TOP_PAD_=67108864
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=16777216 MALLOC_TRIM_THRESHOLD_=134217728 MALLOC_TOP_PAD_=67108864 MALLOC_ARENA_MAX=1
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: run test check-answers coverage lab listen site notebooks report bench install corpus
