@@ -28,6 +28,7 @@ def fit(
     held_out: Mapping[str, Any] | None = None,
     keep_best: str = "",
     patience: int | None = None,
+    min_delta: float = 0.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, list[float]]:
     """Train a compiled model on arrays, or on a data set such as `Batches` that brings its batch size with it.
@@ -40,6 +41,7 @@ def fit(
         updates: batches an epoch; without, an epoch is a pass over the data.
         keep_best: a figure of the history: the model ends with the weights of the epoch where it was lowest.
         patience: stop where that figure has not improved for so many epochs.
+        min_delta: of that figure: an improvement by no more does not count for patience.
         callbacks: of Keras, called once an epoch is saved; they begin anew where a training continues.
 
     Returns:
@@ -79,7 +81,7 @@ def fit(
     done = len(history.get("loss", []))
     if done:
         print(f"continuing after epoch {min(done, epochs)} of {epochs}, saved in {folder.name}/")
-    watch = _Watch(Epochs(data, seed, updates), evaluated, history, last, best, epochs, keep_best, patience)
+    watch = _Watch(Epochs(data, seed, updates), evaluated, history, last, best, epochs, keep_best, patience, min_delta)
     if done < epochs and not watch.out_of_patience():
         try:
             schedule = {"initial_epoch": done, "epochs": epochs, "shuffle": False}
@@ -101,10 +103,10 @@ def fit(
 class _Watch(keras.callbacks.Callback):
     """What `fit` does around each epoch: prepare, evaluate, save, print, and stop."""
 
-    def __init__(self, training, held_out, history, last, best, limit, keep_best, patience):
+    def __init__(self, training, held_out, history, last, best, limit, keep_best, patience, min_delta):
         super().__init__()
         self.training, self.held_out, self.history, self.last, self.best = training, held_out, history, last, best
-        self.limit, self.keep_best, self.patience = limit, keep_best, patience
+        self.limit, self.keep_best, self.patience, self.min_delta = limit, keep_best, patience, min_delta
 
     def on_epoch_begin(self, epoch, logs=None):
         self.training.epoch = epoch
@@ -135,9 +137,13 @@ class _Watch(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def out_of_patience(self) -> bool:
-        """Whether the best of the epochs so far is too long ago."""
-        watched = self.history.get(self.keep_best)
-        return bool(self.patience and watched) and len(watched) - 1 - checkpoint.best_epoch(watched) >= self.patience
+        """Whether the last improvement that counts is too long ago."""
+        best, since = math.inf, 0
+        for figure in self.history.get(self.keep_best, ()):
+            since += 1
+            if figure < best - self.min_delta:
+                best, since = figure, 0
+        return bool(self.patience) and since >= self.patience
 
 
 def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:

@@ -327,6 +327,15 @@ def test_patience_stops_where_nothing_improves_and_keeps_the_best(tmp_path, data
     assert len(watched(tmp_path, data, patience=5)["loss"]) >= len(history["loss"]), "more patience goes on"
 
 
+def test_what_is_better_by_too_little_does_not_count_for_patience(tmp_path, data):
+    options = {"epochs": 8, "patience": 3}
+    better = watched(tmp_path / "any", data, small_model(), **options)["test loss"]
+    assert len(better) == 8 and np.argmin(better) > 3
+    history = watched(tmp_path / "much", data, small_model(), min_delta=100.0, **options)
+    assert history["test loss"] == better[:4], "after the first epoch none is better by so much"
+    assert ending(tmp_path / "much")["best_epoch"] == 4 and ending(tmp_path / "much")["stopped"] == "patience"
+
+
 def test_without_a_figure_to_watch_the_last_epoch_is_kept_and_the_limit_ends_it(tmp_path, data):
     history = watched(tmp_path, data, epochs=2, keep_best="", patience=None)
     summary = ending(tmp_path)
