@@ -86,4 +86,4 @@ def _run(name: str, profile: str, data: Path) -> tuple[record.Record, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(max(main(sys.argv[1:]).values()) > LIMIT)

@@ -1,6 +1,7 @@
 """Editions: what students get has no solution in it, what instructors get has all, and the same comes out twice."""
 
 import json
+import re
 import sys
 import zipfile
 from importlib.metadata import version
@@ -133,6 +134,19 @@ def test_a_chapter_of_the_guide_has_all_that_an_instructor_needs(made):
     )
     assert "    return beats * 60 / tempo\n```" in chapter and "SOLUTION" not in chapter
     assert "**6, open.**" in chapter
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem[:2])
+def test_every_chapter_has_mistakes_clips_a_rubric_and_ten_answers(notebook):
+    chapter = editions.guide(notebook)
+    mistakes, clips, rubric = (
+        chapter.split(f"## {part}")[1].split("\n## ")[0]
+        for part in ("Common mistakes", "What to hear for", "Rubric for the open exercises")
+    )
+    assert len(re.findall(r"^\d+\. ", mistakes, re.MULTILINE)) >= 5 and "**Play first" in clips
+    assert rubric.count("*Full") >= 3
+    answers = re.findall(r"^(\d+)\. ", chapter.split("## The ten questions, with answers")[1], re.MULTILINE)
+    assert answers[:10] == [str(number) for number in range(1, 11)]
 
 
 def test_archives_hold_what_lies_beside_them_and_the_same_bytes_twice(made):
