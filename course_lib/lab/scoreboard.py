@@ -61,8 +61,8 @@ VERDICTS = {
     ),
     "not run": Kind(
         *("○", "o", "#777777"),
-        "no run of the profile and on the data that the claim needs has measured it, or, of seconds, with "
-        "nothing beside it; a figure shown is of another",
+        "no run has measured it in the profile and on the data that the claim needs, and with nothing beside it where "
+        "seconds are compared; a figure shown is of another",
         "not run at the scale or on the data needed",
     ),
 }
