@@ -3,7 +3,8 @@
     python tests/bench/bench_memory.py [NOTEBOOK ...]
 
 The songs are the chorale band in fifteen keys. Trainings and their evaluations are cut to some batches, so what is
-generated is noise; all else that reads, counts and splits songs is what `night` and `paper` do.
+generated is noise; all else that reads, counts and splits songs is what `night` and `paper` do. The networks of `paper`
+are for a GPU, in whose memory they and their batches lie: here they have the sizes of `night`.
 """
 
 import argparse
@@ -28,6 +29,21 @@ GRIDS = {
     "11": (2, 2),
 }  # steps a beat of night and paper
 LIMIT = 2 * 1024  # MiB
+SIZES = [
+    "batch_size",
+    "pair_batch",
+    "rows",
+    "units",
+    "filters",
+    "rnn_units",
+    "dense",
+    "layers",
+    "width",
+    "heads",
+    "inner",
+    "generator_filters",
+    "discriminator_filters",
+]
 
 
 def main(notebooks: list[str] | None = None) -> dict[str, float]:
@@ -72,9 +88,12 @@ def shards(folder: Path, steps_per_beat: int) -> None:
 
 
 def _run(name: str, profile: str, data: Path) -> tuple[record.Record, float]:
+    [lesson] = map(plan.read_lesson, plan.chosen([name]))
+    sizes = {name: values[1] for name, values in lesson.settings.items() if name in SIZES and profile == "paper"}
     asked = {"notebooks": [name], "profile": profile, "seed": [0], "data": str(data)}
+    asked |= {"setting": [[size, json.dumps(value)] for size, value in sizes.items()]}
     out = data.parent / f"{name}-{profile}"
-    [job] = plan.plan(argparse.Namespace(**asked, parameter=[], setting=[], yes=False), out)
+    [job] = plan.plan(argparse.Namespace(**asked, parameter=[], yes=False), out)
     started = time.perf_counter()
     job.folder.mkdir(parents=True)
     with (job.folder / "output.log").open("w", encoding="utf-8") as output:
