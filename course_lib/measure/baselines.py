@@ -106,17 +106,19 @@ def ngram_nats(
     places = np.concatenate([np.arange(len(song)) for song in songs])
     trained = np.arange(len(tokens)) < sum(map(len, training))
     history = np.zeros(len(tokens), np.int64)  # one number for the tokens before; equal tokens, equal numbers
-    p = np.full(len(tokens), 1 / classes)
+    asked = np.flatnonzero(~trained)
+    p = np.full(len(asked), 1 / classes)
     nats = []
     for seen in range(order):
         numbers, grams = np.unique(history * classes + tokens, return_inverse=True)
         now = places >= max(1, seen)  # elsewhere the history would reach into the song before
         count = np.bincount(grams[now & trained], minlength=len(numbers))
-        total = np.bincount(history[now & trained], minlength=len(tokens))[history]
-        different = np.bincount(numbers[count > 0] // classes, minlength=len(tokens))[history]
+        past = history[asked]
+        total = np.bincount(history[now & trained], minlength=len(tokens))[past]
+        different = np.bincount(numbers[count > 0] // classes, minlength=len(tokens))[past]
         different = np.maximum(1, different)  # a history never seen leaves p as it is
-        p = np.where(now, (count[grams] + different * p) / (total + different), p)
-        nats.append(-np.log(p[~trained & (places > 0)]))
+        p = np.where(now[asked], (count[grams[asked]] + different * p) / (total + different), p)
+        nats.append(-np.log(p[places[asked] > 0]))
         history = np.roll(grams, 1)
     return np.array(nats)
 
