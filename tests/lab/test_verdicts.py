@@ -68,6 +68,8 @@ def expected(claim, runs):
     values = [measured[id(run)].value for run in runs]
     if largest < ORDER.index(claim.profile) or (claim.data == "bands" and runs[0].data.name == "embedded"):
         return "not run"
+    if claim.timed and any(run.beside is None or run.beside > 0.25 for run in runs):
+        return "not run"
     if not learned(claim, runs):
         return "not learned"
     if len({run.seed for run in runs}) < claim.seeds or any(
@@ -117,6 +119,7 @@ rules = st.builds(
     data=st.sampled_from(["any", "bands"]),
     networks=st.sampled_from([[], ["GRU"], ["GRU", "LSTM"], ["*"]]),
     seeds=st.sampled_from([3, 5]),
+    timed=st.booleans(),
 )
 rows = st.lists(
     st.builds(
@@ -153,6 +156,7 @@ def boards(draw):
             changed={} if draw(st.integers(0, 5)) else {"epochs": 3},
             folder=str(number),
             started=f"2026-01-01T00:00:{number:02}",
+            beside=draw(st.sampled_from([0.0] * 7 + [0.25, 0.5, None])),
             **run,
         )
         if claim.listeners and draw(st.booleans()):
