@@ -88,7 +88,9 @@ def agree(records):
     """Compare the board of some records with what is computed here; return its verdicts."""
     counted = {}
     for run in sorted(records, key=lambda run: run.started):
-        counted[repr((run.notebook, run.parameters, run.changed, run.data.fingerprint))] = run
+        key = repr((run.notebook, run.parameters, run.changed, run.data.fingerprint))
+        counted.pop(key, None)  # so that the latest stands last
+        counted[key] = run
     verdicts = []
     for row in scoreboard.rows(records):
         claim = claims.claims()[row["id"]]
