@@ -126,8 +126,8 @@ def not_learned(claim: Claim, runs: Sequence[Record]) -> str:
     """Why the networks of a claim have not learned, from what `Run.baseline` recorded in each run; "" where they have.
 
     A network has learned where it beats the best answer without a network by more than the 95 % interval over seeds,
-    and where the figure watched no longer improved when its training ended: by patience, or at a limit of epochs of
-    which the last tenth brought none better.
+    and where the figure watched no longer improved when its training ended: by patience (which may ask for more than a
+    `min_delta`, see `train.fit`), or at a limit of epochs of which the last tenth brought none better.
     """
     recorded = {row["network"] for run in runs for row in run.baselines}
     networks = sorted(recorded) or claim.networks if "*" in claim.networks else claim.networks
