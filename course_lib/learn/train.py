@@ -93,6 +93,7 @@ def fit(
                 "The device ran out of memory: lower the setting of the batch (batch_size, as in run -s batch_size 16; "
                 "rows in notebook 11), then that of the network, and shut down other notebooks that hold it."
             ) from error
+        model.train_function = model.test_function = None  # Keras makes them anew; what they hold is not small
     if keep_best and not best.restore():
         raise ValueError(f"The best weights in {folder} are missing or damaged: delete that folder and train again.")
     watched = history.get(keep_best, ())

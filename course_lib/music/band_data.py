@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -78,7 +79,15 @@ class Bands:
     def cut(self, windows: np.ndarray, length: int) -> np.ndarray:
         """The music of windows: bool `(windows, length, 128, 5)`."""
         packed = np.stack([self.shards[shard][step : step + length] for shard, step in windows])
+        for shard in set(windows[:, 0]):
+            _let_go(self.shards[shard])
         return np.unpackbits(packed, axis=-1).view(bool).reshape(len(windows), length, 128, len(band.INSTRUMENTS))
+
+
+def _let_go(shard: np.ndarray) -> None:
+    """Let the system count what was read of a mapped shard as its cache, and not as memory of this process."""
+    if isinstance(shard.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        shard.base.madvise(mmap.MADV_DONTNEED)
 
 
 def pack(rolls: Sequence[np.ndarray], names: Sequence[str], steps_per_beat: int, fingerprint: str) -> Bands:

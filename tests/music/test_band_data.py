@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,6 +276,16 @@ def test_prepared_data_are_mapped_and_not_read(tmp_path, shards, capsys):
     expected = [song[at : at + 5] for song in bands for at in range(0, len(song) - 4, 2)]
     assert np.array_equal(bands.cut(windows, 5), expected)
     assert capsys.readouterr().out == "3 of 4 songs have all five instruments and are kept.\n"
+
+
+def test_what_was_read_of_mapped_songs_counts_to_the_process_no_more(tmp_path):
+    maps = Path("/proc/self/smaps")
+    if not maps.exists():
+        pytest.skip("only Linux says how much of a mapped file a process holds")
+    bands = music.band_data.load(prepare(tmp_path, songs_of(*[3_000] * 5)))
+    assert sum(song.sum() for song in bands), "all of it was read"
+    held = maps.read_text().split("shard-0000.npy")[1].split("Rss:")[1].split()
+    assert held[:2] == ["0", "kB"]
 
 
 def test_prepared_songs_that_lack_an_instrument_can_be_kept(tmp_path, shards, capsys):
