@@ -65,7 +65,7 @@ class Stepper:
             if layer.padding == "causal" and steps == 1 and layer.groups == 1:
                 return LastColumn(layer)(self._with_past(x, reach))
             if layer.padding == "valid" and steps == 1 + reach:
-                return layer(x)
+                return Shared(layer)(x)
         elif steps == 1:
             if isinstance(layer, RECURRENT_LAYERS) and not layer.go_backwards:
                 recurrent = self._remembering(OneStep(layer.cell))
@@ -73,7 +73,7 @@ class Stepper:
             if isinstance(layer, keras.layers.ZeroPadding1D) and layer.padding[1] == 0:
                 return self._with_past(x, layer.padding[0])
             if isinstance(layer, TIMELESS_LAYERS):
-                return layer(x, **options)
+                return Shared(layer)(x, **options)
         raise ValueError(
             f"The layer {layer.name} needs more than the present step and its past, so it cannot be stepped."
         )
@@ -103,6 +103,17 @@ class Stepper:
             )
         logits = self._model.predict_on_batch(np.asarray(notes)[:, None])
         return logits[:, 0] if logits.ndim == 3 else logits
+
+
+class Shared(keras.layers.Layer):
+    """A layer of the model in the stepper's network: it remembers whoever calls it, and so would keep every stepper."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, x, **options):
+        return self.layer(x, **options)
 
 
 class Stateful(keras.layers.Layer):

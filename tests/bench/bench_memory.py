@@ -4,7 +4,7 @@
 
 The songs are the chorale band in fifteen keys. Trainings and their evaluations are cut to some batches, so what is
 generated is noise; all else that reads, counts and splits songs is what `night` and `paper` do. The networks of `paper`
-are for a GPU, in whose memory they and their batches lie: here they have the sizes of `night`.
+are for a GPU, in whose memory they, their batches and what they remember lie: here they have the sizes of `night`.
 """
 
 import argparse
@@ -41,6 +41,8 @@ SIZES = [
     "width",
     "heads",
     "inner",
+    "memory",
+    "segment",
     "generator_filters",
     "discriminator_filters",
 ]

@@ -1,8 +1,10 @@
+import gc
 import importlib.util
 import itertools
 import os
 import subprocess
 import sys
+import weakref
 
 import keras
 import numpy as np
@@ -284,6 +286,18 @@ def test_a_stepper_leaves_the_model_as_it_was():
     assert np.allclose(fresh, whole(model, sequence[:, :1]), atol=1e-4)
     assert [weight.path for weight in model.weights] == weights
     assert np.array_equal(model.predict_on_batch(sequence), before)
+
+
+@pytest.mark.parametrize("name", ["functional, residual", "separable convolution"])
+def test_a_model_keeps_no_stepper_alive(name):
+    """The past of fifty pieces takes a hundred MiB, and a notebook makes several steppers of a network."""
+    model = trained(name)
+    stepper = Stepper(model, 2)
+    stepper.step(np.array([1, 2]))
+    pasts = [weakref.ref(layer) for layer in stepper._stateful]
+    del stepper
+    gc.collect()
+    assert pasts and not any(past() for past in pasts)
 
 
 def test_a_stepper_follows_further_training():
