@@ -32,6 +32,7 @@ class Run:
     def __init__(self, folder: Path, record: Record) -> None:
         self.folder, self.record = folder, record
         self._clock = time.monotonic()
+        self._goes_on = any(folder.glob("checkpoints/**/checkpoint.npz"))  # with trainings of an earlier process
         machine.busy_beside()  # begins to count
 
     def settings(self, **table: tuple) -> profiles.Settings:
@@ -184,7 +185,7 @@ class Run:
     def finish(self) -> Path:
         """Write `result.json` in one step and return its path; ValueError if the disk refuses it."""
         self.record.seconds = round(time.monotonic() - self._clock, 3)
-        self.record.beside = machine.busy_beside()
+        self.record.beside = None if self._goes_on else machine.busy_beside()
         for name, value in provenance.of_process().items():
             setattr(self.record, name, value)
         checkpoints = self.folder / "checkpoints"

@@ -113,7 +113,7 @@ class Record(msgspec.Struct, kw_only=True):
     started: str
     seconds: float
     speed: float | None = None  # of the machine, see `estimate.speed`
-    beside: float | None = None  # cores that other programs kept busy meanwhile, on average
+    beside: float | None = None  # cores that other programs kept busy meanwhile; None: not known
     peak_memory_mib: float | None
     disk_mib: float | None = None  # what the run left
     claims: list[Measured] = []

@@ -410,3 +410,7 @@ def test_a_run_counts_the_cores_that_others_kept_busy(start, monkeypatch):
     run = start()
     run.finish()
     assert records.load(run.folder)[0].beside == 0.4
+    (run.folder / "checkpoints" / "gru").mkdir(parents=True)
+    (run.folder / "checkpoints" / "gru" / "checkpoint.npz").touch()  # as a run leaves it that was stopped
+    start().finish()
+    assert records.load(run.folder)[0].beside is None, "what ran beside its first half is not known"
