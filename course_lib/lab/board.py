@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -33,7 +32,7 @@ def picture(rows: Sequence[dict[str, Any]]) -> Figure:
     """The rows of `scoreboard.rows`, of each claim those of one data set; a claim without a figure is an empty row."""
     shown = sorted(scoreboard.best(rows), key=lambda row: bool(row["apart"]))  # those apart stand last
     titled = [
-        (re.sub("( & [^,]+), .*", r"\1", claims.papers().get(paper, "Counted apart")), list(found))
+        (claims.authors(paper) if paper else "Counted apart", list(found))
         for paper, found in groupby(shown, lambda row: "" if row["apart"] else row["paper"])
     ]
     height = ROW * (len(shown) + 1.4 * len(titled) + 5.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import tomllib
 from collections.abc import Sequence
@@ -74,6 +75,17 @@ def claims() -> dict[str, Claim]:
 def papers() -> dict[str, str]:
     """What each paper is about, by the key that claims name it by."""
     return _content()["papers"]
+
+
+def authors(paper: str) -> str:
+    """Who wrote it, without what it is about."""
+    return re.sub("( & [^,]+), .*", r"\1", papers()[paper])
+
+
+def papers_of_notebooks() -> dict[str, list[str]]:
+    """Which papers each notebook measures claims of: {"05": ["morris-leou"], …}."""
+    measured = sorted({(claim.notebook, claim.paper) for claim in claims().values()})
+    return {notebook: [paper for other, paper in measured if other == notebook] for notebook, _ in measured}
 
 
 def verdict(

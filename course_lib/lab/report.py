@@ -17,7 +17,7 @@ import jinja2
 
 from course_lib import UsageError
 from course_lib.files import atomic_write
-from course_lib.lab import board, pictures, plan, record, scoreboard
+from course_lib.lab import board, claims, pictures, plan, record, scoreboard
 
 TABLE = "scoreboard.csv"  # beside the page
 COLUMNS = (
@@ -121,7 +121,11 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
     heard.picture(clips["piano"], folder / PICTURES[1])
     block = markdown("readme.md.j2", counted, readme.parent, folder)
     music = template("music.md.j2", page.parent).render(
-        heard=clips, systems=systems, in_words=compare.in_words, made=MADE
+        heard=clips,
+        systems=systems,
+        in_words=compare.in_words,
+        papers={name: [*map(claims.authors, found)] for name, found in claims.papers_of_notebooks().items()},
+        made=MADE,
     )
     for path, content in (
         (readme, f"{before}{start}\n\n{block}\n{end}{after}"),
@@ -152,6 +156,7 @@ def _board(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "rows": rows,
         "groups": scoreboard.groups(rows),
         "sentences": scoreboard.sentences(rows),
+        "notebooks": claims.papers_of_notebooks(),
         "findings": scoreboard.findings(rows),
         "columns": list(dict.fromkeys(name for row in rows for name in scoreboard.shown(row))),
         "verdicts": scoreboard.VERDICTS,

@@ -63,7 +63,7 @@ VERDICTS = {
         *("○", "o", "#777777"),
         "no run has measured it in the profile and on the data that the claim needs, and with nothing beside it where "
         "seconds are compared; a figure shown is of another",
-        "not run at the scale or on the data needed",
+        "not yet run as they need it",
     ),
 }
 

@@ -8,7 +8,7 @@ import symusic
 
 from course_lib import files
 from course_lib.hear import draw
-from course_lib.lab import compare, heard, report, schema
+from course_lib.lab import claims, compare, heard, report, schema
 
 
 def piece(path, pitch, beats=60):
@@ -85,9 +85,21 @@ def test_the_page_names_and_links_each_clip(rows, tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("<!-- scoreboard --><!-- /scoreboard -->")
     report.update_readme(tmp_path / "README.md", [tmp_path / "results"])
     page = (tmp_path / "docs" / "music.md").read_text()
-    assert "**A GRU** (03, night, embedded; place 0.5)" in page and "gone" not in page and "## Band" not in page
+    assert (
+        '<a id="03"></a>**A GRU** (03, Tham & Kim; night, embedded; place 0.5)' in page
+        and "gone" not in page
+        and "## Band" not in page
+    )
     for name in ("typical", "chosen"):
         assert f"♪ [{name}](../results/sound/systems/a_gru_embedded_night_{name}.ogg)" in page
+
+
+def test_readme_leads_from_each_paper_to_its_music():
+    lines = [line for line in (files.ROOT / "README.md").read_text().splitlines() if "Hear it:" in line]
+    linked = [re.findall(r"docs/music\.md#(\d\d)", line) for line in lines]
+    assert len(linked) == len(claims.papers()) and all(linked)
+    page = (files.ROOT / report.MUSIC).read_text()
+    assert sorted(re.findall(r'<a id="(\d\d)">', page)) == sorted({number for each in linked for number in each})
 
 
 def test_the_committed_page_and_the_committed_clips_belong_together():
