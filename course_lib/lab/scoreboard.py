@@ -111,9 +111,8 @@ def _data(claim: claims.Claim, run: record.Record) -> str:
 
 
 def _row(claim: claims.Claim, data: str, records: Sequence[record.Record]) -> dict[str, Any]:
-    pairs = [(run, entry) for run in records for entry in run.claims if entry.id == claim.id]
-    pairs = [(run, entry) for run, entry in pairs if _data(claim, run) == data]
-    changed = sum(bool(run.changed) for run, _ in pairs)
+    pairs = [(run, each) for run in records if _data(claim, run) == data for each in run.claims if each.id == claim.id]
+    left_out = {"with changed settings": sum(bool(run.changed) for run, _ in pairs)}
     pairs = [(run, entry) for run, entry in pairs if not run.changed]
     profile = max((run.profile for run, _ in pairs), key=PROFILES.index, default="")
     row = msgspec.structs.asdict(claim) | {"needs": claim.profile, "asked": claim.seeds, "rule": claim.rule}
@@ -124,12 +123,14 @@ def _row(claim: claims.Claim, data: str, records: Sequence[record.Record]) -> di
         row |= {"measure": claim.heard, "unit": "points", "rule": "above 0"}
     else:
         pairs = [(run, entry) for run, entry in pairs if run.profile == profile]
-        runs, values = [run for run, _ in pairs], [entry.value for _, entry in pairs]
+        fair = [pair for pair in pairs if not claims.disturbed(claim, pair[:1])] or pairs
+        left_out["with other programs busy beside them"] = len(pairs) - len(fair)
+        runs, values = [run for run, _ in fair], [entry.value for _, entry in fair]
         name = runs[0].data.name if runs else ""
         judged = claims.verdict(claim, values, profile, name, len({run.seed for run in runs}))
         judged = claims.checked(judged, claim, runs)
     reasons = [judged.reason, LISTEN if judged.verdict == "needs listeners" else "", _mixed(runs)]
-    reasons.append(f"{changed} with changed settings left out" if changed else "")
+    reasons += [f"{count} {why} left out" for why, count in left_out.items() if count]
     return row | {
         **judged._asdict(),
         "reason": "; ".join(filter(None, reasons)),

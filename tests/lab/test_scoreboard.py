@@ -76,6 +76,22 @@ def test_runs_of_another_precision_are_not_averaged_unsaid():
     assert row["reason"] == "the runs averaged differ in precision"
 
 
+def test_seconds_are_compared_by_the_runs_that_had_the_machine_to_themselves():
+    names = claims.claims()["ml-cnn-lstm"].networks
+
+    def timed(seed, value, beside_it):
+        learned = [beside(name, 1.0, 2.0) for name in names]
+        given = {"notebook": "05_dilated", "beside": beside_it, "baselines": learned}
+        return record({"ml-cnn-lstm": value}, seed, **given)
+
+    busy = [timed(seed, 9.0, 1.0) for seed in range(2)]
+    [row] = of(scoreboard.rows([*busy, *(timed(seed, 0.5, 0.0) for seed in (2, 3, 4))]), "ml-cnn-lstm")
+    assert (row["verdict"], row["measured"], row["seed_numbers"]) == ("reproduced", 0.5, [2, 3, 4])
+    assert "2 with other programs busy beside them left out" in row["reason"]
+    [row] = of(scoreboard.rows(busy), "ml-cnn-lstm")
+    assert (row["verdict"], row["measured"]) == ("not run", 9.0)
+
+
 # ---------------------------------------------------------------- the run beside the committed results
 
 
