@@ -91,8 +91,8 @@ def in_words(rows: Sequence[dict[str, Any]]) -> list[str]:
         others = [other for other in others if not other["system"].startswith("RNN")]
         above = [other for other in others if other["place"] > row["place"]]
         plain = [other for other in above if _end(other, "low") > _end(row, "high")]
-        names = f": {_told(above)}; intervals apart: {len(plain)}" if above else ""
-        told.append(f"Nearer than {_told([row])}: {len(above)} of {len(others)} systems that are no RNN{names}.")
+        nearer = f"{len(above)}, {_told(above)}; intervals apart: {len(plain)}" if above else "none"
+        told.append(f"{_told([row])}: of {len(others)} systems that are no RNN, nearer to real music: {nearer}.")
     if any(row["low"] is None for row in placed):
         told.append("With fewer than three runs a system has no interval, and another seed may order them otherwise.")
     return told

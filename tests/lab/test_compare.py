@@ -547,10 +547,10 @@ def test_words_say_where_the_recurrent_networks_of_bands_stand():
         placed("CNN", 0.95, 0.9, 1.0, profile="quick"),
     ]
     told = compare.in_words([FLOOR, CEILING, *rows])
-    assert "Nearer than RNN (B) 0.90 [0.80, 1.00] (night): 0 of 3 systems that are no RNN." in told
+    assert "RNN (B) 0.90 [0.80, 1.00] (night): of 3 systems that are no RNN, nearer to real music: none." in told
     above = "CNN 0.75 [0.70, 0.80] (night), VAE 0.55 [0.50, 0.60] (night)"
     low = "RNN (A) 0.50 [0.40, 0.60] (night)"
-    assert f"Nearer than {low}: 2 of 3 systems that are no RNN: {above}; intervals apart: 1." in told
+    assert f"{low}: of 3 systems that are no RNN, nearer to real music: 2, {above}; intervals apart: 1." in told
 
 
 def test_words_flag_what_is_too_good():
