@@ -140,10 +140,12 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
 def markdown(name: str, counted: Sequence[record.Record], base: Path, folder: Path) -> str:
     """The scoreboard by a template for a file in the folder `base`; its picture lies in `folder`."""
     rows = scoreboard.rows(counted)
+    one_each = [row for row in scoreboard.best(rows) if not row["apart"]]
     return template(name, base).render(
         **_board(rows),
+        counted=one_each,
         about=scoreboard.about(counted),
-        in_words=scoreboard.in_words([row for row in scoreboard.best(rows) if not row["apart"]]),
+        in_words=scoreboard.in_words(one_each),
         picture=folder / PICTURES[0],
         different=scoreboard.different_data(counted),
         made=MADE,

@@ -63,7 +63,7 @@ VERDICTS = {
         *("○", "o", "#777777"),
         "no run has measured it in the profile and on the data that the claim needs, and with nothing beside it where "
         "seconds are compared; a figure shown is of another",
-        "not yet run as they need it",
+        "not yet run at the scale or on the data that they need",
     ),
 }
 

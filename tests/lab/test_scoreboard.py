@@ -147,7 +147,7 @@ def test_a_sentence_says_how_many_claims_hold_on_which_data_at_which_profile():
     number = sum(claim.paper == "tham-kim" and not claim.apart for claim in claims.claims().values())
     assert sentence([]) == (
         f"Tham & Kim, from GRU to VAE-NN, GAN and Transformer-XL: none of {number} claims has a verdict yet; "
-        f"2 for listeners to judge, {number - 2} not yet run as they need it."
+        f"2 for listeners to judge, {number - 2} not yet run at the scale or on the data that they need."
     )
     found = three(0.125)
     for run in found:
