@@ -25,7 +25,7 @@ IDS = {
     "morris-leou": "ml-plain-loss ml-plain-texture ml-plain-all-worse ml-connections ml-cnn-lstm ml-jsb-published "
     "ml-jsb-lstm",
     "voorhis-allen": "va-train va-test-end va-variance-all va-epochs va-overlap",
-    "chen-horg-zhuo": "chz-rating chz-faster-epoch chz-length-same chz-dense-equal chz-together chz-diversity chz-loss",
+    "chen-horg-zhuo": "chz-rating chz-faster-epoch chz-length-kept chz-dense-equal chz-together chz-diversity chz-loss",
     "tham-kim": "tk-gru-rhythm tk-rnn-together tk-cnn-together tk-cnn-starts tk-vae-dim tk-vae-continuous "
     "tk-vae-complete tk-vae-noise-one tk-vae-variety tk-vae-together tk-style-nearer tk-order tk-gan-clusters "
     "tk-gan-place tk-txl-good tk-txl-recurrence tk-txl-relative",
