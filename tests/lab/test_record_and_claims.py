@@ -427,10 +427,15 @@ def test_without_results_readme_says_so_and_the_page_lists_every_claim(tmp_path)
     for text in (short, page):
         assert "No results have been committed yet. A verdict takes runs of the night" in text
         assert f"**All five papers: none of {judged} claims has a verdict yet; " in text
-        for sentence in scoreboard.sentences(scoreboard.rows([])).values():
-            name, words = sentence.split(": ", 1)
-            told = rf"- \*\*{re.escape(name)}\.\*\* .+ \((?i:{re.escape(words)})\)"
-            assert len(re.findall(told if text is short else re.escape(sentence), text)) == 1
+    for paper, sentence in scoreboard.sentences(scoreboard.rows([])).items():
+        assert page.count(sentence) == 1
+        [counts] = re.findall(rf"^\| {re.escape(sentence.split(': ')[0])} \|([ \d|]+)\| ♪", short, re.MULTILINE)
+        of_paper = [claim for claim in CLAIMS.values() if claim.paper == paper and not claim.apart]
+        assert [int(count) for count in counts.split("|")] == [
+            *(0, 0, 0, 0),
+            sum(claim.listeners for claim in of_paper),
+            sum(not claim.listeners for claim in of_paper),
+        ]
     table = [line for line in page.splitlines() if line.startswith("| `")]
     assert sorted(line.split("`")[1] for line in table) == sorted(CLAIMS)
     assert all("| ○ not run (no run has measured it" in line or "| ▲ needs listeners" in line for line in table)
