@@ -39,7 +39,8 @@ def learned(claim, runs):
             return False
         for run, row in own:
             ended = run.trainings.get(row["training"])
-            if row["training"] and (ended is None or (ended.stopped == "limit" and ended.best_epoch == ended.epochs)):
+            late = ended and ended.stopped == "limit" and 10 * (ended.epochs - ended.best_epoch) < ended.epochs
+            if row["training"] and (ended is None or late):
                 return False
     return True
 
@@ -65,10 +66,13 @@ def expected(claim, runs):
     runs = [run for run in runs if id(run) in measured]
     largest = max((ORDER.index(run.profile) for run in runs), default=-1)
     runs = [run for run in runs if ORDER.index(run.profile) == largest]
+    if claim.timed:  # where some had the machine to themselves, they alone count
+        fair = [run for run in runs if run.beside is not None and run.beside <= 0.25]
+        runs, in_company = fair or runs, not fair
     values = [measured[id(run)].value for run in runs]
     if largest < ORDER.index(claim.profile) or (claim.data == "bands" and runs[0].data.name == "embedded"):
         return "not run"
-    if claim.timed and any(run.beside is None or run.beside > 0.25 for run in runs):
+    if claim.timed and in_company:
         return "not run"
     if not learned(claim, runs):
         return "not learned"
