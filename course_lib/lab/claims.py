@@ -82,10 +82,10 @@ def authors(paper: str) -> str:
     return re.sub("( & [^,]+), .*", r"\1", papers()[paper])
 
 
-def papers_of_notebooks() -> dict[str, list[str]]:
-    """Which papers each notebook measures claims of: {"05": ["morris-leou"], …}."""
-    measured = sorted({(claim.notebook, claim.paper) for claim in claims().values()})
-    return {notebook: [paper for other, paper in measured if other == notebook] for notebook, _ in measured}
+def papers_of_system(name: str, notebook: str) -> list[str]:
+    """The paper that a system is of where one names it, else all that its notebook ("05") measures claims of."""
+    named = [system["paper"] for system in _content()["system"].values() if system["name"] == name]
+    return named or sorted({claim.paper for claim in claims().values() if claim.notebook == notebook})
 
 
 def verdict(

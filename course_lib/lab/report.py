@@ -124,7 +124,7 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
         heard=clips,
         systems=systems,
         in_words=compare.in_words,
-        papers={name: [*map(claims.authors, found)] for name, found in claims.papers_of_notebooks().items()},
+        authors=lambda *system: [*map(claims.authors, claims.papers_of_system(*system))],
         made=MADE,
     )
     for path, content in (
@@ -141,9 +141,11 @@ def markdown(name: str, counted: Sequence[record.Record], base: Path, folder: Pa
     """The scoreboard by a template for a file in the folder `base`; its picture lies in `folder`."""
     rows = scoreboard.rows(counted)
     one_each = [row for row in scoreboard.best(rows) if not row["apart"]]
+    made = {(system.name, run.notebook[:2]) for run in counted for system in run.systems if not system.real}
     return template(name, base).render(
         **_board(rows),
         counted=one_each,
+        heard=sorted({(paper, system[1]) for system in made for paper in claims.papers_of_system(*system)}),
         about=scoreboard.about(counted),
         in_words=scoreboard.in_words(one_each),
         picture=folder / PICTURES[0],
@@ -158,7 +160,6 @@ def _board(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "rows": rows,
         "groups": scoreboard.groups(rows),
         "sentences": scoreboard.sentences(rows),
-        "notebooks": claims.papers_of_notebooks(),
         "findings": scoreboard.findings(rows),
         "columns": list(dict.fromkeys(name for row in rows for name in scoreboard.shown(row))),
         "verdicts": scoreboard.VERDICTS,

@@ -102,6 +102,12 @@ def test_readme_leads_from_each_paper_to_its_music():
     assert sorted(re.findall(r'<a id="(\d\d)">', page)) == sorted({number for each in linked for number in each})
 
 
+def test_a_system_is_of_the_paper_that_names_it_and_else_of_its_notebook():
+    assert claims.papers_of_system("RNN (Tham & Kim)", "06") == ["tham-kim"]
+    assert claims.papers_of_system("of no paper's own", "06") == ["chen-horg-zhuo", "tham-kim"]
+    assert claims.papers_of_system("of a notebook without claims", "00") == []
+
+
 def test_the_committed_page_and_the_committed_clips_belong_together():
     page = (files.ROOT / report.MUSIC).read_text()
     linked = {name.rpartition("/")[2] for name in re.findall(r"\]\((\S+\.ogg)\)", page)}
