@@ -134,6 +134,8 @@ def _audio(score: symusic.Score) -> np.ndarray:
         return soundfont.render(score)
     audio = np.zeros((0, 2), "float32")
     for track in score.tracks:  # some sounds after another, as all together are most of a GiB
+        if not track.notes:
+            continue
         for pitches in soundfont.portions({note.pitch for note in track.notes}):
             part = soundfont.render(_alone(score, track, pitches))
             audio, shorter = (audio, part) if len(audio) > len(part) else (part, audio)

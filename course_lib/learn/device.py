@@ -1,8 +1,8 @@
 """How networks are computed, in one place: the memory of a GPU, the precision, and XLA.
 
 `COURSE_PRECISION`: float32 (default), mixed_float16 or mixed_bfloat16: 16 bits, for which GPUs are built, with weights
-kept in float32. `COURSE_XLA`: auto (default: Keras compiles what it can where there is a GPU, on a CPU only what asks for
-it, as notebook 11 does), on or off.
+kept in float32. `COURSE_XLA`: auto (default: Keras compiles what it can where there is a GPU, on a CPU only what
+asks for it, as notebook 11 does), on or off.
 """
 
 from __future__ import annotations

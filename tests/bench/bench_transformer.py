@@ -109,8 +109,8 @@ def training(depth=3, width=128, heads=4, inner=512) -> dict[str, float]:
     speed = {name: rows.targets.size / float(np.median(values)) for name, values in times.items()}
     ratios = {name: speed["with memory"] / speed[name] for name in ("without memory", "not by XLA")}
     print(
-        f"Training, {depth} layers of {width}, segment and memory {SEGMENT}: {speed['with memory']:.0f} tokens a second; "
-        f"Keras' own attention without memory {speed['without memory']:.0f}, ratio {ratios['without memory']:.2f} "
+        f"Training, {depth} layers of {width}, segment and memory {SEGMENT}: {speed['with memory']:.0f} tokens a "
+        f"second; Keras' own attention without memory {speed['without memory']:.0f}, ratio {ratios['without memory']:.2f} "
         f"(target 0.5); not compiled by XLA {speed['not by XLA']:.0f}, ratio {ratios['not by XLA']:.2f} (no target)"
     )
     return {f"training ratio, {name}": ratio for name, ratio in ratios.items()}

@@ -61,6 +61,14 @@ def test_all_pitches_are_rendered_in_portions_that_fit():
     assert all(soundfont.length(each) <= soundfont.MOST_KEPT for each in portions)
 
 
+def test_a_track_without_notes_beside_one_of_many_sounds_is_silent():
+    alone = score_of(*((0, 1, pitch) for pitch in range(20, 100)))
+    assert soundfont.length(range(20, 100)) > soundfont.MOST_KEPT
+    both = alone.copy()
+    both.tracks.append(symusic.Track("silent"))
+    assert np.array_equal(listen.render(both), listen.render(alone))
+
+
 @pytest.mark.parametrize("score", SILENT)
 def test_an_empty_score_is_a_second_of_silence(score):
     audio = listen.render(score)
