@@ -107,13 +107,13 @@ def training(depth=3, width=128, heads=4, inner=512) -> dict[str, float]:
             way()
             times[name].append(time.perf_counter() - started)
     speed = {name: rows.targets.size / float(np.median(values)) for name, values in times.items()}
-    without, plain_tf = (speed["with memory"] / speed[name] for name in ("without memory", "not by XLA"))
+    without, not_by_xla = (speed["with memory"] / speed[name] for name in ("without memory", "not by XLA"))
     print(
         f"Training, {depth} layers of {width}, segment and memory {SEGMENT}: {speed['with memory']:.0f} tokens a "
         f"second; Keras' own attention without memory {speed['without memory']:.0f}, ratio {without:.2f} "
-        f"(target 0.5); not compiled by XLA {speed['not by XLA']:.0f}, ratio {plain_tf:.2f} (no target)"
+        f"(target 0.5); not compiled by XLA {speed['not by XLA']:.0f}, ratio {not_by_xla:.2f} (no target)"
     )
-    return {"training ratio, without memory": without, "training ratio, not by XLA": plain_tf}
+    return {"training ratio, without memory": without, "training ratio, not by XLA": not_by_xla}
 
 
 if __name__ == "__main__":
