@@ -90,8 +90,11 @@ def in_words(rows: Sequence[dict[str, Any]]) -> list[str]:
         others = [each for each in ranked if all(each[name] == row[name] for name in ("profile", "data"))]
         others = [other for other in others if not other["system"].startswith("RNN")]
         above = [other for other in others if other["place"] > row["place"]]
-        plain = [other for other in above if _end(other, "low") > _end(row, "high")]
-        nearer = f"{len(above)}, {_told(above)}; intervals apart: {len(plain)}" if above else "none"
+        nearer = f"{len(above)}, {_told(above)}" if above else "none"
+        with_intervals = [other for other in above if None not in (other["low"], row["low"])]
+        if with_intervals:
+            plain = [other for other in with_intervals if other["low"] > row["high"]]
+            nearer = f"{nearer}; intervals apart: {len(plain)}"
         told.append(f"{_told([row])}: of {len(others)} systems that are no RNN, nearer to real music: {nearer}.")
     if any(row["low"] is None for row in placed):
         told.append("With fewer than three runs a system has no interval, and another seed may order them otherwise.")

@@ -26,7 +26,8 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
         folder: is made where it is missing.
 
     Returns:
-        The rows with pieces by kind, each in the largest profile that it ran in, with the paths of "clips" by name.
+        The rows with pieces by kind, in order of their notebooks, each system in the largest profile that it ran in,
+        with the paths of "clips" by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found, kept = {}, set()
@@ -46,7 +47,7 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
                     if path.is_file():  # where nothing can be made audible, the clip that was there before
                         row["clips"][name] = path
                         kept.add(path)
-            found[kind] = list(rows.values())
+            found[kind] = sorted(rows.values(), key=lambda row: row["notebook"])
     for old in set(folder.glob("*.ogg")) - kept:
         old.unlink()
     return found

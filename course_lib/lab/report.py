@@ -116,13 +116,11 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
     counted, folder, page = collect(roots, mix_data), roots[0], readme.parent / PAGE
     page.parent.mkdir(exist_ok=True)
     board.save(scoreboard.rows(counted), folder / PICTURES[0])
-    systems = compare.systems(counted)
-    clips = heard.clips(systems, folder / CLIPS)
+    clips = heard.clips(compare.systems(counted), folder / CLIPS)
     heard.picture(clips["piano"], folder / PICTURES[1])
     block = markdown("readme.md.j2", counted, readme.parent, folder)
     music = template("music.md.j2", page.parent).render(
         heard=clips,
-        systems=systems,
         in_words=compare.in_words,
         authors=lambda *system: [*map(claims.authors, claims.papers_of_system(*system))],
         made=MADE,

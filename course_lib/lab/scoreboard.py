@@ -201,12 +201,12 @@ def findings(rows: Sequence[dict[str, Any]], path: Path = files.ROOT / "results"
 def in_words(counted: Sequence[dict[str, Any]]) -> str:
     """How many of these rows, one a claim, have which verdict, and on what they were judged."""
     number = Counter(row["verdict"] for row in counted)
-    on = {f"{row['data']}, {row['profile']} profile" for row in counted if row["verdict"] in JUDGED}
+    on = {f"{row['data']} in {row['profile']}" for row in counted if row["verdict"] in JUDGED}
     yes, no = (number[verdict] for verdict in JUDGED)
-    held = f"{yes + no} of {len(counted)} claims judged, {yes} reproduced and {no} not"
-    held = f"{held} ({'; '.join(sorted(on))})" if on else f"none of {len(counted)} claims has a verdict yet"
+    held = f"of {len(counted)} claims {yes + no} are judged, {yes} reproduced and {no} not"
     others = [f"{number[name]} {kind.told}" for name, kind in VERDICTS.items() if number[name] and name not in JUDGED]
-    return "; ".join([held, ", ".join(others)] if others else [held])
+    parts = held if on else f"none of {len(counted)} claims has a verdict yet", ", ".join(others)
+    return "; ".join(filter(None, (*parts, f"judged on {', '.join(sorted(on))}" if on else "")))
 
 
 def about(records: Sequence[record.Record]) -> str:

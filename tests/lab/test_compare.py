@@ -551,6 +551,8 @@ def test_words_say_where_the_recurrent_networks_of_bands_stand():
     above = "CNN 0.75 [0.70, 0.80] (night), VAE 0.55 [0.50, 0.60] (night)"
     low = "RNN (A) 0.50 [0.40, 0.60] (night)"
     assert f"{low}: of 3 systems that are no RNN, nearer to real music: 2, {above}; intervals apart: 1." in told
+    one_run_each = compare.in_words([placed("RNN", 0.5), placed("CNN", 0.75)])
+    assert "RNN 0.50 (night): of 1 systems that are no RNN, nearer to real music: 1, CNN 0.75 (night)." in one_run_each
 
 
 def test_words_flag_what_is_too_good():

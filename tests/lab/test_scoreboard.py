@@ -59,7 +59,7 @@ def test_what_a_run_saw_in_words():
     rows = {row["id"]: row["data"] for row in scoreboard.rows(runs)}
     assert (rows["ml-plain-loss"], rows["ml-jsb-published"]) == ("embedded corpus", "JSB Chorales")
     assert rows["chz-rating"] == "chorale band (stand-in)", "the systems rated are of notebook 07, whoever asked"
-    assert rows["tk-vae-dim"] == ""
+    assert rows["tk-vae-dim-learned"] == ""
 
 
 def test_seeds_are_counted_and_not_runs():
@@ -152,13 +152,12 @@ def test_a_sentence_says_how_many_claims_hold_on_which_data_at_which_profile():
     found = three(0.125)
     for run in found:
         run.claims.append(schema.Measured(TOGETHER, 0.75))
-    assert (
-        f": 1 of {number} claims judged, 1 reproduced and 0 not (chorale band (stand-in), night profile); 2 for"
-        in sentence(found)
-    )
-    other = three(0.25, TOGETHER, "cache/lpd5-2")
-    on = "(chorale band (stand-in), night profile; lpd5-2, night profile)"
-    assert f": 2 of {number} claims judged, 1 reproduced and 1 not {on}; 2 for" in sentence([*found, *other])
+    told = sentence(found)
+    assert f": of {number} claims 1 are judged, 1 reproduced and 0 not; 2 for" in told
+    assert told.endswith("; judged on chorale band (stand-in) in night.")
+    told = sentence([*found, *three(0.25, TOGETHER, "cache/lpd5-2")])
+    assert f": of {number} claims 2 are judged, 1 reproduced and 1 not; 2 for" in told
+    assert told.endswith("; judged on chorale band (stand-in) in night, lpd5-2 in night.")
 
 
 def test_of_several_data_sets_a_verdict_counts_and_people_before_the_stand_in():

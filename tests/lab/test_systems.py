@@ -249,7 +249,7 @@ def test_other_claims_are_judged_as_before(start, tmp_path):
     rows = {row["id"]: row for row in scoreboard.rows(records.load(tmp_path))}
     row, claim = rows["tk-gan-place"], claims.claims()["tk-gan-place"]
     assert (row["verdict"], row["measure"], row["rule"]) == ("reproduced", claim.measure, claim.rule)
-    assert rows["tk-txl-good"]["verdict"] == "needs listeners" and rows["tk-vae-dim"]["verdict"] == "not run"
+    assert rows["tk-txl-good"]["verdict"] == "needs listeners" and rows["tk-vae-dim-learned"]["verdict"] == "not run"
 
 
 def test_a_smoke_run_records_nothing_heard(start, monkeypatch):
