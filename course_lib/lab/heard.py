@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+import symusic
 
 from course_lib.hear import draw, listen
 from course_lib.lab import pictures, record
 from course_lib.learn import profiles
-from course_lib.music import corpus, midi
+from course_lib.measure import piece as measure_piece
+from course_lib.music import corpus, frames, midi
 
 SECONDS = 20  # of each clip
-BEATS = 32  # of each piano roll
+BEATS = 32  # of each piano roll, and of each piece that is told in figures
 CLIPS = {"typical": "piece", "chosen": "nearest"}  # of which column of a row of `compare.systems`
 
 
@@ -27,7 +31,7 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
 
     Returns:
         The rows with pieces by kind, in order of their notebooks, each system in the largest profile that it ran in,
-        with the paths of "clips" by name.
+        with the paths of "clips" by name, and the "figures" of its typical piece in words.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found, kept = {}, set()
@@ -38,7 +42,7 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
                 if row["folder"] and row["piece"]:  # else a reference, or all of its pieces are gone
                     rows[row["system"], row["data"]] = row
             for row in rows.values():
-                row["clips"] = {}
+                row["clips"], row["figures"] = {}, in_figures([midi.read(row["piece"])])
                 for name, column in CLIPS.items():
                     stem = re.sub(r"\W+", "_", f"{row['system']} {row['data']} {row['profile']} {name}".lower())
                     path = folder / f"{stem}.ogg"
@@ -51,6 +55,18 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
     for old in set(folder.glob("*.ogg")) - kept:
         old.unlink()
     return found
+
+
+def in_figures(scores: Iterable[symusic.Score]) -> str:
+    """What tells a drone or random notes: medians over the beginnings of pieces, drums left out, in words."""
+    rolls = (frames.from_score(score)[: BEATS * 4] for score in scores)
+    found = pd.DataFrame([measure_piece.measures(roll) for roll in rolls if len(roll)]).median()
+    if found.empty:
+        return "no note"
+    return (
+        "{notes_per_step:.1f} notes at a time, the longest for {longest_held_note:.0f} beats, "
+        "{pitch_classes_per_bar:.0f} pitch classes a bar, {in_scale_rate:.0%} of the notes in one scale"
+    ).format(**found)
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -18,6 +18,7 @@ import jinja2
 from course_lib import UsageError
 from course_lib.files import atomic_write
 from course_lib.lab import board, claims, pictures, plan, record, scoreboard
+from course_lib.music import chorale_band, corpus
 
 TABLE = "scoreboard.csv"  # beside the page
 COLUMNS = (
@@ -119,8 +120,10 @@ def update_readme(readme: Path, roots: Sequence[Path], mix_data: bool = True) ->
     clips = heard.clips(compare.systems(counted), folder / CLIPS)
     heard.picture(clips["piano"], folder / PICTURES[1])
     block = markdown("readme.md.j2", counted, readme.parent, folder)
+    real = {"piano": corpus.load(), "band": chorale_band.load()}
     music = template("music.md.j2", page.parent).render(
         heard=clips,
+        real={kind: heard.in_figures(piece.score for piece in pieces) for kind, pieces in real.items()},
         in_words=compare.in_words,
         authors=lambda *system: [*map(claims.authors, claims.papers_of_system(*system))],
         made=MADE,

@@ -86,12 +86,23 @@ def test_the_page_names_and_links_each_clip(rows, tmp_path, monkeypatch):
     report.update_readme(tmp_path / "README.md", [tmp_path / "results"])
     page = (tmp_path / "docs" / "music.md").read_text()
     assert (
-        '<a id="03"></a>**A GRU** (03, Tham & Kim; night, embedded; place 0.5)' in page
+        '<a id="03"></a>**A GRU** (03, Tham & Kim; night, embedded; place 0.5): 1.0 notes at a time' in page
         and "gone" not in page
         and "## Band" not in page
     )
     for name in ("typical", "chosen"):
         assert f"♪ [{name}](../results/sound/systems/a_gru_embedded_night_{name}.ogg)" in page
+
+
+def test_a_piece_in_figures_tells_a_drone_from_a_tune():
+    drone, tune = symusic.Score(480), symusic.Score(480)
+    for score, notes in ((drone, [(0, 40, 60), (0, 40, 67)]), (tune, [(i, 1, 60 + i % 7) for i in range(40)])):
+        score.tracks.append(symusic.Track(program=0))
+        score.tracks[0].notes.extend(symusic.Note(480 * at, 480 * long, pitch, 80) for at, long, pitch in notes)
+    told = "2.0 notes at a time, the longest for 32 beats, 2 pitch classes a bar, 100% of the notes in one scale"
+    assert heard.in_figures([drone]) == told
+    assert heard.in_figures([tune]).startswith("1.0 notes at a time, the longest for 1 beats, 4 pitch classes a bar, ")
+    assert heard.in_figures([symusic.Score(480)]) == "no note"
 
 
 def test_readme_leads_from_each_paper_to_its_music():
