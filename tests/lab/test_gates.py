@@ -292,7 +292,7 @@ RECORDED = {
         "run.baseline(build,": ["*"],
     },
     "03": {'run.baseline("GRU",': ["GRU"]},
-    "04": {'run.baseline(f"LSTM, {name}",': ["*"], 'run.baseline("GAN",': ["GAN"]},
+    "04": {'run.baseline(f"LSTM, {name}",': ["*"], 'run.baseline("GAN, trained",': ["GAN, trained"]},
     "05": {
         "return run.baseline(name,": [],
         "for name in networks:\n    print(beside_tables(name))": [],
@@ -315,7 +315,10 @@ RECORDED = {
         'print(beside_tables("Piano, dense layers",': ["Piano, dense layers"],
     },
     "08": {"in enumerate(music.band.INSTRUMENTS)}\n": [], "run.baseline(name,": music.band.INSTRUMENTS},
-    "09": {'run.baseline("VAE, piano",': ["VAE, piano"]},
+    "09": {
+        'run.baseline("VAE, piano",': ["VAE, piano"],
+        'run.baseline(f"next block, K = {size}",': ["next block, K = 16"],
+    },
     "10": {'run.baseline("GAN",': ["GAN"]},
     "11": {
         'run.baseline("Transformer-XL",': ["Transformer-XL"],
