@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import symusic
 
+from course_lib import measure
 from course_lib.hear import draw, listen
 from course_lib.lab import pictures, record
 from course_lib.learn import profiles
-from course_lib.measure import piece as measure_piece
 from course_lib.music import corpus, frames, midi
 
 SECONDS = 20  # of each clip
@@ -58,9 +58,12 @@ def clips(systems: Mapping[str, Sequence[dict[str, Any]]], folder: Path) -> dict
 
 
 def in_figures(scores: Iterable[symusic.Score]) -> str:
-    """What tells a drone or random notes: medians over the beginnings of pieces, drums left out, in words."""
+    """What tells a drone or random notes: medians over the beginnings of pieces, drums left out, in words.
+
+    Repeated notes that touch count as one, as in a piano roll.
+    """
     rolls = (frames.from_score(score)[: BEATS * 4] for score in scores)
-    found = pd.DataFrame([measure_piece.measures(roll) for roll in rolls if len(roll)]).median()
+    found = pd.DataFrame([measure.piece.measures(roll) for roll in rolls if len(roll)]).median()
     if found.empty:
         return "no note"
     return (
