@@ -1,7 +1,9 @@
+import gc
 import json
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import keras
 import numpy as np
@@ -86,6 +88,16 @@ def test_more_epochs_continue_from_the_finished_run(tmp_path, data):
     first = train.fit(small_model(), *data, epochs=2, folder=tmp_path, seed=0)
     more = train.fit(small_model(), *data, epochs=4, folder=tmp_path, seed=0)
     assert more["loss"][:2] == first["loss"] and len(more["loss"]) == 4
+
+
+def test_a_trained_network_keeps_no_compiled_training(tmp_path, data):
+    model, compiled = small_model(), []
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: compiled.extend(map(weakref.ref, (model.train_function, model.test_function)))
+    )
+    train.fit(model, *data, epochs=1, folder=tmp_path, seed=0, held_out={"test": data}, callbacks=[watch])
+    gc.collect()
+    assert len(compiled) == 2 and not any(each() for each in compiled)
 
 
 def test_an_edited_loss_starts_anew(tmp_path, data, capsys):
