@@ -27,7 +27,7 @@ IDS = {
     "voorhis-allen": "va-train va-test-end va-variance-all va-epochs va-overlap",
     "chen-horg-zhuo": "chz-rating chz-faster-epoch chz-length-kept chz-dense-equal chz-together chz-diversity chz-loss",
     "tham-kim": "tk-gru-rhythm tk-rnn-together tk-cnn-together tk-cnn-starts tk-vae-dim-learned tk-vae-continuous "
-    "tk-vae-complete tk-vae-noise-one tk-vae-variety tk-vae-together tk-style-nearer tk-order tk-gan-clusters "
+    "tk-vae-complete tk-vae-noise-one tk-vae-variety tk-vae-together tk-style-nearer tk-order tk-gan-alike "
     "tk-gan-place tk-txl-good tk-txl-recurrence tk-txl-relative",
     "mischler": "mi-lstm-flat mi-lstm-simple mi-gan-place mi-gan-contest mi-gan-improves mi-gan-drums-contest mi-order",
 }
