@@ -240,12 +240,12 @@ def test_what_was_heard_is_recorded_with_the_claim(start):
 
 
 def test_other_claims_are_judged_as_before(start, tmp_path):
-    run = start(profile="night")
+    run = start(profile="paper")
     run.heard("chz-rating", 1.5, 0.5, 2.5, 12)
     for seed in range(3):
         run.claim("tk-gan-place", 0.25)  # no claim about networks that must have learned
         run.finish()
-        run = start(f"seed={seed + 1}", profile="night", seed=seed + 1)
+        run = start(f"seed={seed + 1}", profile="paper", seed=seed + 1)
     rows = {row["id"]: row for row in scoreboard.rows(records.load(tmp_path))}
     row, claim = rows["tk-gan-place"], claims.claims()["tk-gan-place"]
     assert (row["verdict"], row["measure"], row["rule"]) == ("reproduced", claim.measure, claim.rule)
